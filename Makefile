@@ -1,0 +1,46 @@
+# Two commands do all the set-up: `make demo` and `make test`. Each makes its own environment from the lock.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c 'import sys; sys.version_info[:2] in ((3,11),(3,12),(3,13)) and print("$(p)")' 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := python -m pip install --quiet --disable-pip-version-check
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-fast test-all check lock clean
+
+demo: $(READY)  ## the main job on this machine: train, freeze, prove, ship, prove again, measure
+	@$(BIN)/python -m edgefreeze.demo
+
+test: $(READY)  ## everything that CI runs
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -m "not slow"
+
+test-fast: $(READY)  ## seconds: no TensorFlow, no lab
+	$(BIN)/python -m pytest -q -m "not tf and not lab and not pi and not models and not slow"
+
+test-all: $(READY)  ## everything, the slow ones too
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## types and style
+	$(BIN)/python -m mypy
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+
+lock: $(READY)  ## resolve requirements.lock anew; it names no hosts
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --no-header \
+	  --no-annotate pyproject.toml --extra convert --group demo --group dev -o requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "edgefreeze needs Python 3.11, 3.12 or 3.13 (with venv) on the PATH, or PYTHON=…"; exit 1; }
+	@echo "making $(VENV) from requirements.lock with $(PYTHON) (about 350 MB are downloaded the first time)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock
+	@$(BIN)/$(PIP) --require-hashes --no-deps -r $(VENV)/uv.lock
+	@# uv takes a quarter of pip's time; pip knows mirrors and certificates that are configured for pip alone.
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements.lock 2> $(VENV)/uv.log \
+	  || $(BIN)/$(PIP) --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/$(PIP) --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,118 @@
+"""Accuracy of each artifact as the device computes it, beside the original's.
+
+Evaluation data is an .npz: the signature's inputs under their names, and the true classes (integers, one
+a row) under "label". The prediction is the argmax over the last axis of the model's first output.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgefreeze.device import tensors
+from edgefreeze.errors import Failure
+from edgefreeze.release.manifest import Release
+from edgefreeze.transport.client import Helper
+from edgefreeze.worker import client
+
+LABEL = "label"
+_CHUNK_BYTES = 8_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Share of rows whose predicted class is the true one, 0 to 1, of one format."""
+
+    format: str
+    accuracy: float
+    original: float
+    rows: int
+
+
+def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
+    """Inputs by name and the labels. Raises Failure samples-bad."""
+    try:
+        arrays = tensors.decode(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Failure("samples-bad", f"{path}: {error}", expected="an .npz of inputs and 'label'") from None
+    labels = arrays.pop(LABEL, None)
+    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu" or not arrays:
+        raise Failure(
+            "samples-bad",
+            f"{path}: no usable labels",
+            expected="integers of shape (rows,) under 'label', beside the signature's inputs",
+            found="nothing under 'label'" if labels is None else f"{labels.dtype} of shape {labels.shape}",
+        )
+    for name, array in arrays.items():
+        if array.ndim == 0 or len(array) != len(labels):
+            raise Failure(
+                "samples-bad", f"{path}: '{name}' has not one row a label", expected=f"{len(labels)} rows",
+                found=f"shape {array.shape}",
+            )  # fmt: skip
+    return arrays, labels
+
+
+def share(outputs: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+    """Share of rows whose argmax over the last axis is the label. outputs: (rows, classes). Pure."""
+    return float(np.mean(np.argmax(outputs.reshape(len(labels), -1), axis=-1) == labels))
+
+
+def on_device(
+    helper: Helper, release: Release, model: Path, data: Path, signature: str | None, *, threads: int
+) -> tuple[Accuracy, ...]:
+    """Send the inputs to the device, compute there with every artifact, and judge what comes back."""
+    inputs, labels = load(data)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "original.npz"
+        client.run(
+            {
+                "op": "evaluate",
+                "model": str(model),
+                "signature": signature,
+                "data": str(data),
+                "out": str(out),
+            }
+        )
+        original = tensors.decode(out.read_bytes())
+    name = next(iter(release.primary.outputs)).name
+    reference = share(original[name], labels)
+    row = sum(a.nbytes for a in inputs.values()) // max(1, len(labels)) + 1
+    chunk = max(1, _CHUNK_BYTES // row)
+    found = []
+    for artifact in release.shipped:
+        parts = []
+        for start in range(0, len(labels), chunk):
+            piece = {key: array[start : start + chunk] for key, array in inputs.items()}
+            answer = helper.request(
+                "infer",
+                {
+                    "app": release.manifest["app"],
+                    "release": release.id,
+                    "format": artifact.format,
+                    "threads": threads,
+                },
+                blob=tensors.encode(piece),
+            )
+            parts.append(_outputs(helper, answer)[name])
+        found.append(
+            Accuracy(
+                format=artifact.format,
+                accuracy=share(np.concatenate(parts), labels),
+                original=reference,
+                rows=len(labels),
+            )
+        )
+    return tuple(found)
+
+
+def _outputs(helper: Helper, answer: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    try:
+        return tensors.decode(answer["blob"])
+    except (KeyError, ValueError) as error:
+        raise Failure(
+            "protocol", f"{helper.where}: the outputs that came back are no .npz: {error}"
+        ) from None

@@ -1,0 +1,1 @@
+"""The duel: its plan, its statistics, its verdicts."""

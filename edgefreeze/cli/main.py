@@ -1,0 +1,94 @@
+"""The entrance: which commands there are, how errors become text or JSON, and the exit status.
+
+Commands are imported when they are called, so that --help answers in a blink.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from edgefreeze import __version__
+
+COMMANDS = {
+    "init": "Write an edgefreeze.toml to start from.",
+    "deploy": "Freeze, prove, ship, prove again, measure, and make active.",
+    "freeze": "Freeze a model into one .pb and prove it equal.",
+    "status": "What a device runs.",
+    "run": "Infer on the device with the active release.",
+    "rollback": "Return a device to the release before.",
+    "history": "What happened on a device, oldest first.",
+    "targets": "The kinds of boards that are known.",
+}
+"""Every command with its short help: the list must not cost an import."""
+
+
+class Lazy(click.Group):
+    """A group whose commands stand in files of this folder, under their names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of a deployment, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import the command's file."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"edgefreeze.cli.{name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click, with the nearest command where there is none of that name."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from edgefreeze.errors import nearest
+
+            near = nearest(args[0], list(COMMANDS))
+            hint = f" Did you mean '{near}'?" if near else ""
+            raise click.UsageError(f"There is no command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list, without importing any of it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example:  edgefreeze deploy saved_model/ --target pi4 --host pi@cam1",
+)
+@click.version_option(__version__, prog_name="edgefreeze")
+def cli() -> None:
+    """Deploy a trained TensorFlow model to an edge board, and prove it there.
+
+    The model is frozen for the board, compared with the original, shipped over SSH, compared again on the
+    board, measured there against the SavedModel, and made active; or the board is left as it was.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns the exit status. Everything that goes wrong ends here."""
+    from edgefreeze.cli import output
+
+    # Known before click has parsed anything, so that a usage error is JSON too where JSON was asked for.
+    rest = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json, debug = "--json" in rest, "--debug" in rest
+    command = next((a for a in arguments if a in COMMANDS), "")
+    try:
+        result: Any = cli.main(args=arguments, prog_name="edgefreeze", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except BaseException as error:
+        if isinstance(error, SystemExit):
+            raise
+        return output.fail(error, command=command, as_json=as_json, debug=debug)

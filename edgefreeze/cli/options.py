@@ -1,0 +1,115 @@
+"""Options that several commands share, and what they resolve to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgefreeze import inventory, targets
+from edgefreeze.errors import Failure
+from edgefreeze.inventory import Config, Device
+from edgefreeze.targets import Target
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_TARGET = "x86"
+
+
+def output_options(function: F) -> F:
+    """--json, --quiet, --debug."""
+    function = click.option("--debug", is_flag=True, help="Show tracebacks and the far side's logs.")(
+        function
+    )
+    function = click.option("-q", "--quiet", is_flag=True, help="No progress, only the result.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document to stdout.")(
+        function
+    )
+
+
+def device_options(function: F) -> F:
+    """--target, --host, --targets."""
+    function = click.option(
+        "--targets",
+        "targets_folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="A folder with targets of your own.",
+    )(function)
+    function = click.option(
+        "--host", metavar="HOST", help="A device of edgefreeze.toml, an ssh alias, user@host or host:port."
+    )(function)
+    return click.option(
+        "-t",
+        "--target",
+        metavar="TARGET",
+        help="The kind of board (edgefreeze targets list). Default: edgefreeze.toml's, or x86.",
+        shell_complete=_complete_target,
+    )(function)
+
+
+def app_option(function: F) -> F:
+    """--app."""
+    return click.option("-a", "--app", metavar="NAME", help="The application. Default: edgefreeze.toml's.")(
+        function
+    )
+
+
+def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in targets.names() if name.startswith(incomplete)]
+
+
+def folders(config: Config, extra: Path | None) -> tuple[Path, ...]:
+    """Where targets are looked for. Raises Failure config-value where the folder is not there."""
+    if extra is not None and not extra.is_dir():
+        raise Failure("config-value", f"--targets {extra}: no such folder", found=str(extra))
+    return (*((extra,) if extra else ()), *config.target_folders)
+
+
+def resolve(
+    config: Config, target: str | None, host: str | None, targets_folder: Path | None
+) -> tuple[Target, Device]:
+    """The target and the device that the options and edgefreeze.toml lead to."""
+    entry = config.devices.get(host) if host else None
+    only = next(iter(config.devices.values())) if len(config.devices) == 1 and host is None else None
+    name = (
+        target
+        or (entry.target if entry else None)
+        or config.target
+        or (only.target if only else DEFAULT_TARGET)
+    )
+    found = targets.load(name, folders(config, targets_folder))
+    device = inventory.choose(config, name, found.transport, host)
+    if entry and target and entry.target != target:
+        raise Failure(
+            "device-mismatch",
+            f"device '{host}' is a {entry.target} in {inventory.FILE}, not a {target}",
+            expected=entry.target,
+            found=target,
+            next=f"the same command with --target {entry.target}",
+        )
+    return found, device
+
+
+def ask(prompt: str) -> str | None:
+    """Ask for a secret on the terminal; None where there is nobody to ask."""
+    if not sys.stdin.isatty() or os.environ.get("CI"):
+        return None
+    import getpass
+
+    return getpass.getpass(prompt)
+
+
+def app_name(given: str | None, config: Config, model: Path | None = None) -> str:
+    """The app's name: given, edgefreeze.toml's, or made of the model's. Raises Failure name-invalid."""
+    if given:
+        return inventory.check_name(given, "--app")
+    if config.app:
+        return config.app
+    if model is None:
+        raise Failure("usage", "which app?", expected="--app NAME, or app = … in edgefreeze.toml")
+    name = "".join(c if c.isalnum() and c.isascii() else "-" for c in model.resolve().stem).strip("-")
+    return inventory.check_name(name[:64] or "model", "the app, named after the model")

@@ -1,0 +1,120 @@
+"""How results and errors are shown: data to stdout, everything else to stderr, JSON where asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgefreeze import errors
+from edgefreeze.errors import Failure
+from edgefreeze.text import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = 1
+
+
+def document(command: str, fields: dict[str, Any]) -> None:
+    """Print a --json document of a command that succeeded."""
+    _print({"schema": SCHEMA, "command": command, "ok": True, **fields})
+
+
+def _print(value: dict[str, Any]) -> None:
+    import msgspec
+
+    click.echo(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=2))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that heeds NO_COLOR, pipes and narrow terminals."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    # In a pipe rich would take 80 columns and break lines that a script or a log wants whole.
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 120
+    return Console(stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=width)
+
+
+def fail(error: BaseException, *, command: str, as_json: bool, debug: bool) -> int:
+    """Show an error; returns the exit status."""
+    failure = _as_failure(error)
+    if failure is None:
+        return 0
+    if as_json:
+        _print({"schema": SCHEMA, "command": command, "ok": False, "error": failure.as_json()})
+    else:
+        click.echo(_text(failure), err=True)
+    if debug:
+        if failure.detail:
+            click.echo(clean_lines(failure.detail), err=True)
+        if failure.code not in ("usage", "interrupted"):
+            import traceback
+
+            traceback.print_exception(error, file=sys.stderr)
+    return failure.exit_status
+
+
+def _as_failure(error: BaseException) -> Failure | None:
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, click.exceptions.Exit):
+        return None if error.exit_code == 0 else Failure("usage", f"exit {error.exit_code}")
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return Failure("usage", "a command is missing", next="edgefreeze --help")
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else "edgefreeze"
+        return Failure("usage", error.format_message(), next=f"{where} --help")
+    if isinstance(error, click.ClickException):
+        return Failure("usage", error.format_message())
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return Failure(
+            "interrupted",
+            "interrupted",
+            retry_safe=True,
+            next="the same command again: it goes on where it was",
+        )
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has seen enough; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Failure("interrupted", "the reader of the output went away")
+    return Failure(
+        "internal",
+        f"a defect of edgefreeze: {type(error).__name__}: {clean(str(error), 500)}",
+        next="the same command with --debug, and report what it prints",
+    )
+
+
+def _text(failure: Failure) -> str:
+    from click import style
+
+    lines = [
+        style("error", fg="red", bold=True) + f": {failure.message}  " + style(f"[{failure.code}]", dim=True)
+    ]
+    retry = {True: "safe to try again", False: "not before the cause is mended", None: None}[
+        failure.retry_safe
+    ]
+    rows = (
+        ("expected", failure.expected),
+        ("found", failure.found),
+        ("device", failure.device_state),
+        ("retry", retry),
+        ("cure", None if failure.next else errors.CODES[failure.code].cure),
+        ("next", failure.next),
+    )
+    for label, value in rows:
+        if value:
+            first, *more = clean_lines(value).splitlines() or [""]
+            lines.append(f"  {label:<9} {first}")
+            lines += [f"            {line}" for line in more]
+    return "\n".join(lines)
+
+
+def clean_lines(text: str) -> str:
+    """Text of several lines, each fit for a terminal."""
+    return "\n".join(clean(line, 1000) for line in text.splitlines())

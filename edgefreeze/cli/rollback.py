@@ -1,0 +1,47 @@
+"""edgefreeze rollback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgefreeze.cli import options, output
+from edgefreeze.cli.options import app_option, device_options, output_options
+
+
+@click.command(
+    "rollback",
+    epilog="""\b
+Examples:
+  edgefreeze rollback --host cam1                       to the release before
+  edgefreeze rollback --host cam1 --to 3f2a9c           to a certain one""",
+)
+@device_options
+@app_option
+@click.option("--to", metavar="RELEASE", help="A release that is still on the device; its first digits do.")
+@output_options
+def command(
+    target: str | None,
+    host: str | None,
+    targets_folder: Path | None,
+    app: str | None,
+    to: str | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Return a device to the release that was active before. Nothing is sent; it is instant."""
+    from edgefreeze import inventory, operate
+    from edgefreeze.text import short
+
+    config = inventory.load()
+    _, device = options.resolve(config, target, host, targets_folder)
+    found = operate.rollback(device, app or config.app, to, options.ask)
+    if as_json:
+        output.document("rollback", found)
+    else:
+        output.console().print(
+            f"{found['device']}: {found['app']} runs {short(found['release'])} again"
+            f" (was {short(found['previous'])})"
+        )

@@ -1,0 +1,49 @@
+"""edgefreeze run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgefreeze.cli import options, output
+from edgefreeze.cli.options import app_option, device_options, output_options
+
+
+@click.command("run", epilog="Example:  edgefreeze run --host cam1 --input digits.npz --output answers.npz")
+@device_options
+@app_option
+@click.option(
+    "-i", "--input", "source", required=True, type=click.Path(path_type=Path), help="An .npz of inputs."
+)
+@click.option(
+    "-o", "--output", "result", required=True, type=click.Path(path_type=Path), help="The .npz to write."
+)
+@click.option("--format", "format_name", metavar="FORMAT", help="Default: the release's first.")
+@output_options
+def command(
+    target: str | None,
+    host: str | None,
+    targets_folder: Path | None,
+    app: str | None,
+    source: Path,
+    result: Path,
+    format_name: str | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Infer on the device with the active release: inputs in, outputs out, both .npz.
+
+    The keys are the signature's input and output names.
+    """
+    from edgefreeze import inventory, operate
+
+    config = inventory.load()
+    _, device = options.resolve(config, target, host, targets_folder)
+    found = operate.infer(device, app or config.app, source, result, format_name, options.ask)
+    if as_json:
+        output.document("run", found)
+    else:
+        shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in found["outputs"].items())
+        output.console().print(f"{result}: {shapes}  ({found['format']}, on {found['device']})")

@@ -1,0 +1,324 @@
+"""The main job: model, target and device in; an active, proved, measured release out, or the device as it
+was.
+
+deploy() reads like the order of things. Each step stands in its own room: the device's facts
+(ship/session), packages (runtimes), the model (build), the plan (ship/plan), the duel (bench).
+"""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgefreeze import accuracy, runtimes
+from edgefreeze.accuracy import Accuracy
+from edgefreeze.bench.plan import duel
+from edgefreeze.bench.result import Collector, DuelResult
+from edgefreeze.build import Built, build, wanted_formats
+from edgefreeze.errors import Failure
+from edgefreeze.inventory import Device
+from edgefreeze.progress import Progress
+from edgefreeze.release.manifest import Release
+from edgefreeze.ship import session
+from edgefreeze.ship.plan import RuntimePlan, ShipPlan, check_space
+from edgefreeze.ship.session import AppState, SelfTest
+from edgefreeze.targets import Format, Target
+from edgefreeze.text import short, size
+from edgefreeze.transport.client import Helper, connect
+from edgefreeze.types import Artifact, DeviceFacts
+
+Ask = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to deploy, where, and how."""
+
+    model: Path
+    app: str
+    target: Target
+    device: Device
+    formats: tuple[str, ...] = ()
+    """Empty: the target's."""
+    samples: Path | None = None
+    signature: str | None = None
+    evaluation: Path | None = None
+    """An .npz of inputs and labels: accuracy is computed from what the device answers."""
+    bench: bool = True
+    no_tf: bool = False
+    dry_run: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a deployment did. `bytes_*` are payload; `seconds` is by stage."""
+
+    release: str
+    app: str
+    target: str
+    device: str
+    emulated: bool
+    facts: DeviceFacts
+    artifacts: tuple[Artifact, ...]
+    golden: str
+    """Where the golden inputs came from."""
+    bytes_total: int
+    bytes_needed: int
+    bytes_sent: int = 0
+    bytes_saved: int = 0
+    previous: str | None = None
+    active: str | None = None
+    rolled_back: bool = False
+    dry_run: bool = False
+    selftest: tuple[SelfTest, ...] = ()
+    accuracy: tuple[Accuracy, ...] = ()
+    bench: DuelResult | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    runtimes: dict[str, str] = field(default_factory=dict)
+    """Runtime to what it is there: the interpreter's own package, or the packages that were brought."""
+
+
+def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None) -> Outcome:
+    """Deploy. Raises Failure; the device then runs a whole, verified release or what it ran before."""
+    clock = _Clock()
+    target, device = request.target, request.device
+    formats = wanted_formats(target, request.formats, request.no_tf)
+    with clock("connect"):
+        progress.step("connect", f"connecting to {device.name}")
+        helper = connect(device, ask)
+    with helper:
+        with clock("probe"):
+            progress.step("probe", "looking at the device")
+            facts = session.probe(helper, target.python if device.python is None else None)
+            _check_board(target, facts, device, progress)
+            choices = choose_runtimes(formats, target, facts, progress)
+        formats = tuple(f for f in formats if runtimes.table().of_format(f.format) in choices)
+        with _scratch() as out:
+            with clock("build"):
+                built = build(
+                    request.model,
+                    target,
+                    app=request.app,
+                    out=out,
+                    progress=progress,
+                    formats=formats,
+                    samples=request.samples,
+                    signature=request.signature,
+                )
+            with clock("runtimes"):
+                plans = _runtime_plans(built.release, choices, facts, progress)
+            outcome = _ship(request, helper, built, plans, facts, progress, clock)
+    outcome.seconds = clock.seconds
+    return outcome
+
+
+def _ship(
+    request: Request,
+    helper: Helper,
+    built: Built,
+    plans: tuple[RuntimePlan, ...],
+    facts: DeviceFacts,
+    progress: Progress,
+    clock: _Clock,
+) -> Outcome:
+    release, target = built.release, request.target
+    with clock("plan"):
+        ship = session.ask_missing(helper, release, plans)
+        check_space(ship, facts, target.limits.keep_free_mb, helper.where)
+    outcome = _outcome(request, built, ship, facts)
+    if request.dry_run:
+        outcome.active = _active_there(helper, request.app)
+        outcome.previous = outcome.active
+        return outcome
+    with clock("lock"):
+        before = session.open_app(helper, request.app, who())
+    outcome.previous, outcome.active = before.active, before.active
+    with clock("send"):
+        _announce(ship, helper, progress)
+        outcome.bytes_sent = session.send(helper, ship, progress)
+        outcome.bytes_saved = ship.bytes_total - outcome.bytes_sent
+    with clock("verify"):
+        session.stage(helper, ship, facts, runtimes.table().runner, progress)
+    with clock("selftest"):
+        outcome.selftest = session.self_test(helper, release, threads=target.bench.threads, progress=progress)
+    if request.evaluation is not None:
+        with clock("evaluate"):
+            progress.step("evaluate", "computing accuracy on the device")
+            outcome.accuracy = accuracy.on_device(
+                helper,
+                release,
+                request.model,
+                request.evaluation,
+                request.signature,
+                threads=target.bench.threads,
+            )
+    if request.bench:
+        with clock("bench"):
+            outcome.bench = run_bench(helper, release, target, facts, request.device.name, progress)
+    with clock("activate"):
+        after: AppState = session.activate(helper, release, progress)
+        outcome.active = after.active
+        if before.active == release.id:
+            outcome.previous = after.previous
+        helper.request("prune", {"app": request.app, "keep": target.limits.keep_releases})
+    return outcome
+
+
+def run_bench(
+    helper: Helper, release: Release, target: Target, facts: DeviceFacts, device: str, progress: Progress
+) -> DuelResult:
+    """The duel of the release's formats on the device. A contestant's failure is a result."""
+    formats = tuple(a.format for a in release.shipped)
+    plan = duel(formats, target.bench, seed=secrets.randbelow(2**31))
+    progress.step("bench", "measuring " + ", ".join(formats) + " on the device", len(plan.order))
+    collector = Collector(plan=plan)
+
+    def on_event(event: dict[str, Any]) -> None:
+        collector.add(event)
+        if event.get("kind") == "block":
+            progress.advance(1)
+
+    helper.request(
+        "bench",
+        {"app": release.manifest["app"], "release": release.id, "plan": plan.as_args()},
+        on_event=on_event,
+    )
+    sizes = {a.format: a.bytes for a in release.shipped}
+    return collector.result(release=release.id, device=device, facts=facts, sizes=sizes)
+
+
+def choose_runtimes(
+    formats: tuple[Format, ...], target: Target, facts: DeviceFacts, progress: Progress
+) -> dict[str, runtimes.Choice]:
+    """A choice of packages for each runtime that the formats need. One that has none is left out with a
+    note, unless it is the target's first: then Failure runtime-unavailable."""
+    chosen: dict[str, runtimes.Choice] = {}
+    for fmt in formats:
+        name = runtimes.table().of_format(fmt.format)
+        if name in chosen:
+            continue
+        try:
+            chosen[name] = runtimes.choose(name, facts, target.runtimes.get(name))  # type: ignore[call-overload]
+        except Failure as failure:
+            if fmt is formats[0]:
+                raise
+            progress.note(f"{fmt.format} is left out: {failure.message} ({failure.found})")
+    return chosen
+
+
+def _runtime_plans(
+    release: Release, choices: dict[str, runtimes.Choice], facts: DeviceFacts, progress: Progress
+) -> tuple[RuntimePlan, ...]:
+    plans = []
+    for name in dict.fromkeys(runtimes.table().of_format(a.format) for a in release.shipped):
+        choice = choices[name]
+        if choice.package is None:
+            plans.append(RuntimePlan(choice=choice, tree=None))
+            continue
+        progress.step(
+            "runtime", f"putting {choice.requirement[0]} together for {facts.machine}, Python {facts.python}"
+        )
+        plans.append(RuntimePlan(choice=choice, tree=runtimes.fetch(choice, facts)))
+    return tuple(plans)
+
+
+def _announce(ship: ShipPlan, helper: Helper, progress: Progress) -> None:
+    """TensorFlow is heavy: say so before it goes over somebody's link."""
+    brought = {c.source for c in ship.bring}
+    for runtime in ship.runtimes:
+        tree = runtime.tree
+        if tree and tree.runtime == "tensorflow" and any(tree.folder / f.path in brought for f in tree.files):
+            progress.note(
+                f"TensorFlow for {helper.where} weighs {size(tree.bytes)} unpacked. It is sent once;"
+                " --no-tf leaves it out, and with it the frozen graph and the SavedModel."
+            )
+
+
+def _check_board(target: Target, facts: DeviceFacts, device: Device, progress: Progress) -> None:
+    fatal, warnings = target.mismatches(facts.machine, facts.board, facts.cpu_model)
+    if fatal:
+        raise Failure(
+            "device-mismatch",
+            f"{device.name}: {fatal}",
+            expected=" or ".join(target.match.machine),
+            found=f"{facts.machine} ({facts.board or facts.cpu_model or 'board unknown'})",
+            device_state="probed only; unchanged",
+            retry_safe=True,
+            next="edgefreeze targets list",
+        )
+    for warning in warnings:
+        progress.note(f"{device.name}: {warning}")
+
+
+def _active_there(helper: Helper, app: str) -> str | None:
+    for entry in helper.request("status", {}).get("apps", []):
+        if isinstance(entry, dict) and entry.get("app") == app:
+            return session.app_state(entry).active
+    return None
+
+
+def _outcome(request: Request, built: Built, ship: ShipPlan, facts: DeviceFacts) -> Outcome:
+    golden = built.conversion.golden
+    return Outcome(
+        release=built.release.id,
+        app=request.app,
+        target=request.target.name,
+        device=request.device.name,
+        emulated=facts.emulated,
+        facts=facts,
+        artifacts=built.conversion.artifacts,
+        golden=f"{golden.cases} {golden.source}: {golden.method}",
+        bytes_total=ship.bytes_total,
+        bytes_needed=ship.bytes_needed,
+        bytes_saved=ship.bytes_saved,
+        dry_run=request.dry_run,
+        runtimes={
+            r.choice.runtime: f"{r.choice.own} of the device" if r.tree is None else _packages(r)
+            for r in ship.runtimes
+        },
+    )
+
+
+def _packages(runtime: RuntimePlan) -> str:
+    assert runtime.tree is not None
+    assert runtime.choice.package is not None
+    tree, name = runtime.tree, runtime.choice.package.package
+    return f"{name} {tree.packages.get(name, '?')}, {size(tree.bytes)}, tree {short(tree.id)}"
+
+
+def who() -> str:
+    """Who is at work, for the lock and the history."""
+    return f"{getpass.getuser()}@{platform.node() or 'unknown'}"
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="edgefreeze-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started

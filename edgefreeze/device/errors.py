@@ -1,0 +1,77 @@
+"""What can go wrong on a device, as codes that the host maps to its own errors."""
+
+import errno
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional
+
+CODES = (
+    "bad-input",  # the tensors given to infer are not what the model takes
+    "bad-manifest",
+    "device-internal",
+    "digest-mismatch",
+    "disk-space",
+    "in-use",  # it is the release that is active
+    "locked",
+    "missing-content",  # the store lacks what a tree or a release is made of
+    "no-app",
+    "no-artifact",  # the release has no such format that could run
+    "no-previous",
+    "no-release",
+    "not-tested",
+    "protocol",
+    "python-missing",
+    "runner-died",
+    "runner-timeout",
+    "runtime-failed",
+    "selftest-failed",
+    "store-io",
+)
+
+
+class DeviceError(Exception):
+    """A failure with a code of CODES. `expected`, `found` and `more` (further fields) are JSON values."""
+
+    def __init__(self, code: str, message: str, expected: Any = None, found: Any = None, **more: Any) -> None:
+        assert code in CODES, code
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.expected = expected
+        self.found = found
+        self.more = more
+
+    def as_dict(self) -> Dict[str, Any]:
+        """The `error` field of a reply."""
+        fields: Dict[str, Any] = {
+            "code": self.code,
+            "message": self.message,
+            "expected": self.expected,
+            "found": self.found,
+        }
+        fields.update(self.more)
+        return fields
+
+
+def os_error_name(error: OSError) -> str:
+    """ "ENOSPC", or the error's type where it has no number."""
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)
+
+
+def from_os_error(error: OSError, doing: str) -> DeviceError:
+    """disk-space where the file system (or a quota) is full, store-io for the rest."""
+    name = os_error_name(error)
+    code = "disk-space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "store-io"
+    path = error.filename if isinstance(error.filename, str) else None
+    message = "%s: %s%s" % (doing, error.strerror or name, " (%s)" % path if path else "")
+    return DeviceError(code, message, found=name, errno=name, path=path)
+
+
+@contextmanager
+def storage(doing: str, cleanup: Optional[Any] = None) -> Iterator[None]:
+    """Turn an OSError into a DeviceError that says what was being done; `cleanup()` runs first."""
+    try:
+        yield
+    except OSError as error:
+        if cleanup is not None:
+            cleanup()
+        raise from_os_error(error, doing) from error

@@ -1,0 +1,104 @@
+"""Running a release's artifacts in runner processes: the self-test, and inference on demand."""
+
+import os
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from edgefreeze.device import manifest
+from edgefreeze.device.child import Runner
+from edgefreeze.device.errors import DeviceError
+from edgefreeze.device.releases import Releases
+from edgefreeze.device.trees import Trees, require_tree
+
+Event = Callable[[Dict[str, Any]], None]
+GREETING_S = 60.0
+
+
+class Bench:
+    """A release on the bench: knows how to start a runner for each of its artifacts."""
+
+    def __init__(self, root: str, program: str, trees: Trees, releases: Releases, release: str) -> None:
+        """Raises no-release, bad-manifest."""
+        self._pycache = os.path.join(root, "cache", "pycache")
+        self._program = program
+        self._trees = trees
+        self._releases = releases
+        self.release = release
+        self.manifest = releases.manifest(release)
+        self._binding = releases.binding(release)
+
+    def start(self, artifact: Dict[str, Any], threads: int) -> Runner:
+        """Start a runner for the artifact; load() comes next. Raises python-missing, runner-died, …"""
+        return Runner(self._binding["python"], self._program, threads, GREETING_S)
+
+    def load(
+        self, runner: Runner, artifact: Dict[str, Any], threads: int, timeout_s: float
+    ) -> Dict[str, Any]:
+        """Load the artifact and the golden data in the runner; its timings. Raises as Runner.call does."""
+        folder = self._releases.folder(self.release)
+        args = {
+            "artifact": artifact,
+            "path": os.path.join(folder, artifact["path"]),
+            "golden": os.path.join(folder, manifest.GOLDEN),
+            "threads": threads,
+            "sys_paths": self.sys_paths(artifact["runtime"]),
+            "pycache": self._pycache,
+        }
+        return runner.call("load", args, timeout_s)
+
+    def sys_paths(self, runtime: str) -> List[str]:
+        """Folders for the runner's sys.path: the bound tree's, or none for the interpreter's own packages.
+
+        Raises missing-content where the tree is not here.
+        """
+        bound = self._binding["runtimes"].get(runtime, {"tree": None})
+        if bound["tree"] is None:
+            return list(bound.get("paths", []))
+        tree = require_tree(self._trees, bound["tree"])
+        return [os.path.join(tree, path) if path else tree for path in bound.get("paths", [""])]
+
+
+def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict[str, Any]:
+    """Run every verified artifact on the golden inputs, each in a process of its own.
+
+    {"passed", "tested", "artifacts": [{"format", "precision", "ok", "parity" (parity.compare, null where it
+    did not run), "seconds", "version", "error", "code", "stderr" (null where it ran)}]}. An artifact that
+    cannot run is a result. Nothing tested is no pass.
+    """
+    results = []
+    for artifact in manifest.verified(bench.manifest):
+        event({"kind": "selftest", "format": artifact["format"], "precision": artifact["precision"]})
+        start = time.monotonic()
+        result: Dict[str, Any] = {
+            "format": artifact["format"],
+            "precision": artifact["precision"],
+            "ok": False,
+            "parity": None,
+            "version": None,
+            "error": None,
+            "code": None,
+            "stderr": None,
+        }
+        try:
+            with bench.start(artifact, threads) as runner:
+                result["version"] = bench.load(runner, artifact, threads, timeout_s)["version"]
+                parity = runner.call("check", {}, timeout_s)
+            result.update(ok=parity["ok"], parity=parity)
+        except DeviceError as error:
+            result.update(error=error.message, code=error.code, stderr=error.more.get("stderr"))
+        result["seconds"] = time.monotonic() - start
+        results.append(result)
+    passed = bool(results) and all(result["ok"] for result in results)
+    return {"passed": passed, "tested": len(results), "artifacts": results}
+
+
+def choose(bench: Bench, wanted: Optional[str]) -> Dict[str, Any]:
+    """The artifact asked for ("format" or "format:precision"), or the first that was verified.
+
+    Raises no-artifact.
+    """
+    if wanted is not None:
+        return manifest.find_artifact(bench.manifest, wanted)
+    for artifact in manifest.verified(bench.manifest):
+        return artifact
+    raise DeviceError("no-artifact", "the release has no verified artifact", "the format, named", None)

@@ -1,0 +1,339 @@
+"""The operations of the helper: one table of names, arguments and functions.
+
+Every argument is checked before the function sees it. An operation that changes an app needs the app
+opened for writing in the same session.
+"""
+
+import os
+import subprocess
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set
+
+from edgefreeze.device import checks, files, manifest, probe, protocol, state, trees
+from edgefreeze.device.duel import Duel, check_plan
+from edgefreeze.device.errors import DeviceError, storage
+from edgefreeze.device.measure import GREETING_S, choose, selftest
+from edgefreeze.device.session import Session
+
+MAX_INFER = 256 << 20
+EVENT_EVERY_BYTES = 4 << 20
+
+Event = Callable[[Dict[str, Any]], None]
+
+
+class Request:
+    """One request: its checked arguments, its blob, and how to say what is going on."""
+
+    def __init__(self, args: Dict[str, Any], blob: Iterator[bytes], blob_bytes: int, event: Event) -> None:
+        self.args = args
+        self.blob = blob
+        self.blob_bytes = blob_bytes
+        self.event = event
+        self.reply_blob = b""
+
+    def progress(self, kind: str) -> Callable[[int, int], None]:
+        """progress(done, total) that sends an event every few megabytes, and the last."""
+        sent = [0]
+
+        def report(done: int, total: int) -> None:
+            if done - sent[0] >= EVENT_EVERY_BYTES or done == total:
+                sent[0] = done
+                self.event({"kind": kind, "done": done, "total": total})
+
+        return report
+
+
+Result = Dict[str, Any]
+Function = Callable[[Session, Request], Result]
+
+
+class Operation(NamedTuple):
+    """A function, its check of the arguments, and how large a blob it takes (None: none)."""
+
+    function: Function
+    check: checks.Check
+    max_blob: Optional[int] = None
+
+
+def _ping(session: Session, request: Request) -> Result:
+    return {"protocol": protocol.PROTOCOL, "pid": os.getpid(), "root": session.root}
+
+
+def _probe(session: Session, request: Request) -> Result:
+    python = request.args.get("python")
+    interpreter = None if python is None else _facts_of(python, session.program)
+    return probe.device_facts(session.root, interpreter)
+
+
+def _facts_of(python: str, program: str) -> Dict[str, Any]:
+    """interpreter_facts() of another Python. Raises python-missing."""
+    try:
+        done = subprocess.run(
+            [python, "-I", program, "facts"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=GREETING_S,
+            check=True,
+        )
+        facts = files.parse_json(done.stdout, checks.dict_of(checks.anything), python)
+        assert isinstance(facts, dict)
+        return facts
+    except (OSError, subprocess.SubprocessError, checks.Invalid) as error:
+        stderr = getattr(error, "stderr", None) or b""
+        raise DeviceError(
+            "python-missing",
+            "%s is no Python that can run the helper" % python,
+            expected="Python 3.8 or later",
+            found=str(error),
+            stderr=stderr[-2000:].decode("utf-8", "replace"),
+        ) from None
+
+
+def _missing(session: Session, request: Request) -> Result:
+    absent, partial = session.store.missing((row[0], row[1]) for row in request.args["digests"])
+    return {"missing": absent, "partial": partial}
+
+
+def _put(session: Session, request: Request) -> Result:
+    sha256, size = request.args["sha256"], request.args["bytes"]
+    offset = request.args.get("offset", 0)
+    if offset + request.blob_bytes != size:
+        raise DeviceError(
+            "protocol", "offset and blob are not the file's size", size, offset + request.blob_bytes
+        )
+    return {"stored": session.store.put(sha256, size, request.blob, offset)}
+
+
+def _commit(session: Session, request: Request) -> Result:
+    return {"files": session.store.commit()}
+
+
+def _open_app(session: Session, request: Request) -> Result:
+    name = request.args["app"]
+    if request.args["mode"] == "read":
+        return dict(session.existing(name).where(), recovered=[])
+    app, recovered = session.open(name, request.args["who"])
+    return dict(app.where(), recovered=recovered)
+
+
+def _has_tree(session: Session, request: Request) -> Result:
+    with storage("looking for a runtime"):
+        return {"present": session.trees.has(request.args["id"])}
+
+
+def _tree(session: Session, request: Request) -> Result:
+    built = session.trees.build(request.args["id"], request.args["files"], request.progress("verify"))
+    return {"built": built}
+
+
+def _stage(session: Session, request: Request) -> Result:
+    args = request.args
+    app = session.opened(args["app"])
+    try:
+        data, envelope = args["manifest"].encode("utf-8"), args["envelope"].encode("utf-8")
+    except UnicodeEncodeError:
+        raise DeviceError("bad-manifest", "the manifest or the envelope is no text", "UTF-8") from None
+    parsed = manifest.parse_manifest(data)
+    if parsed["app"] != args["app"]:
+        raise DeviceError("bad-manifest", "the manifest is another app's", args["app"], parsed["app"])
+    binding = manifest.parse_binding(args["binding"])
+    for runtime in binding["runtimes"].values():
+        if runtime["tree"] is not None:
+            trees.require_tree(session.trees, runtime["tree"])
+    release, known = app.releases.stage(data, envelope, binding, request.progress("verify"))
+    return {"release": release, "known": known}
+
+
+def _selftest(session: Session, request: Request) -> Result:
+    args = request.args
+    app = session.existing(args["app"])
+    bench = session.bench(app, args["release"])
+    result = selftest(bench, args.get("threads", 1), args.get("timeout_s", 600.0), request.event)
+    if app.writable:
+        app.releases.record_selftest(bench.release, result)
+    return dict(result, release=bench.release, recorded=app.writable)
+
+
+def _infer(session: Session, request: Request) -> Result:
+    args = request.args
+    bench = session.bench(session.existing(args["app"]), args.get("release"))
+    artifact = choose(bench, args.get("format"))
+    blob = b"".join(request.blob)
+    threads, timeout_s = args.get("threads", 1), args.get("timeout_s", 600.0)
+    with bench.start(artifact, threads) as runner:
+        loaded = bench.load(runner, artifact, threads, timeout_s)
+        result, request.reply_blob = runner.infer(blob, timeout_s)
+    return dict(result, release=bench.release, format=artifact["format"], version=loaded["version"])
+
+
+def _bench(session: Session, request: Request) -> Result:
+    args = request.args
+    bench = session.bench(session.existing(args["app"]), args.get("release"))
+    result = Duel(bench, args["plan"], request.event).run()
+    return dict(result, release=bench.release)
+
+
+def _activate(session: Session, request: Request) -> Result:
+    args = request.args
+    app = session.opened(args["app"])
+    changed = app.activate(
+        args["release"], args.get("trial", False), args.get("allow_unverified", False), args.get("detail")
+    )
+    return dict(app.where(), changed=changed)
+
+
+def _confirm(session: Session, request: Request) -> Result:
+    app = session.opened(request.args["app"])
+    app.confirm()
+    return app.where()
+
+
+def _rollback(session: Session, request: Request) -> Result:
+    app = session.opened(request.args["app"])
+    return dict(app.rollback(request.args.get("to")), **app.where())
+
+
+def _discard(session: Session, request: Request) -> Result:
+    app = session.opened(request.args["app"])
+    app.discard(request.args["release"])
+    return app.where()
+
+
+def _status(session: Session, request: Request) -> Result:
+    name = request.args.get("app")
+    apps = session.every_app() if name is None else [session.existing(name)]
+    disk = os.statvfs(session.root)
+    return {
+        "apps": [app.status() for app in apps],
+        "disk_free_bytes": disk.f_bavail * disk.f_frsize,
+        "store_bytes": session.store.total_bytes(),
+    }
+
+
+def _history(session: Session, request: Request) -> Result:
+    return {"entries": session.existing(request.args["app"]).memory.history()}
+
+
+def _prune(session: Session, request: Request) -> Result:
+    """Discard old releases, then what no release of any app needs, unless another session is at work."""
+    gone = session.opened(request.args["app"]).prune(request.args["keep"])
+    result: Result = {"releases": gone, "trees": 0, "files": 0, "bytes": 0, "collected": False}
+    session.store.commit()
+    with session.store.exclusive() as alone:
+        if alone:
+            digests: Set[str] = set()
+            used: Set[str] = set()
+            for app in session.every_app():
+                app_digests, app_trees = app.releases.referenced()
+                digests |= app_digests
+                used |= app_trees
+            result.update(session.trees.collect(used))
+            result.update(session.store.sweep(digests | session.trees.referenced()), collected=True)
+    return result
+
+
+def _bye(session: Session, request: Request) -> Result:
+    return {}
+
+
+_APP = {"app": checks.name}
+_RELEASE = {"app": checks.name, "release": checks.digest}
+_THREADS = checks.integer(1, 256)
+_SECONDS = checks.number(0.001, 86_400)
+
+
+def _takes(
+    required: Dict[str, checks.Check], extra: Optional[Dict[str, checks.Check]] = None
+) -> checks.Check:
+    return checks.record(required, extra, closed=True)
+
+
+OPERATIONS: Dict[str, Operation] = {
+    "ping": Operation(_ping, _takes({})),
+    "probe": Operation(_probe, _takes({}, {"python": checks.absolute_path})),
+    "missing": Operation(
+        _missing, _takes({"digests": checks.list_of(checks.row(checks.digest, checks.size))})
+    ),
+    "put": Operation(
+        _put,
+        _takes({"sha256": checks.digest, "bytes": checks.size}, {"offset": checks.size}),
+        checks.MAX_SIZE,
+    ),
+    "commit": Operation(_commit, _takes({})),
+    "open_app": Operation(
+        _open_app,
+        _takes({"app": checks.name, "who": checks.line, "mode": checks.one_of("read", "write")}),
+    ),
+    "has_tree": Operation(_has_tree, _takes({"id": checks.digest})),
+    "tree": Operation(_tree, _takes({"id": checks.digest, "files": trees.check_listing})),
+    "stage": Operation(
+        _stage,
+        _takes(
+            {
+                "app": checks.name,
+                "manifest": checks.text(protocol.MAX_JSON),
+                "envelope": checks.text(protocol.MAX_JSON),
+                "binding": checks.dict_of(checks.anything),
+            }
+        ),
+    ),
+    "selftest": Operation(_selftest, _takes(_RELEASE, {"threads": _THREADS, "timeout_s": _SECONDS})),
+    "infer": Operation(
+        _infer,
+        _takes(
+            _APP,
+            {
+                "release": checks.digest,
+                "format": checks.text(130),
+                "threads": _THREADS,
+                "timeout_s": _SECONDS,
+            },
+        ),
+        MAX_INFER,
+    ),
+    "bench": Operation(_bench, _takes({"app": checks.name, "plan": check_plan}, {"release": checks.digest})),
+    "activate": Operation(
+        _activate,
+        _takes(
+            _RELEASE, {"trial": checks.flag, "allow_unverified": checks.flag, "detail": checks.text(4096)}
+        ),
+    ),
+    "confirm": Operation(_confirm, _takes(_APP)),
+    "rollback": Operation(_rollback, _takes(_APP, {"to": checks.digest})),
+    "discard": Operation(_discard, _takes(_RELEASE)),
+    "status": Operation(_status, _takes({}, _APP)),
+    "history": Operation(_history, _takes(_APP)),
+    "prune": Operation(_prune, _takes({"app": checks.name, "keep": checks.integer(0, 10_000)})),
+    "bye": Operation(_bye, _takes({})),
+}
+
+
+def find(name: Any) -> Operation:
+    """The operation of this name. Raises protocol."""
+    operation = OPERATIONS.get(name) if isinstance(name, str) else None
+    if operation is None:
+        raise DeviceError("protocol", "there is no such operation", sorted(OPERATIONS), checks.brief(name))
+    return operation
+
+
+def run(session: Session, operation: Operation, request: Request) -> Result:
+    """Check the arguments and do it. Raises DeviceError."""
+    try:
+        operation.check(request.args, "args")
+    except checks.Invalid as error:
+        raise DeviceError("protocol", str(error), error.expected, error.found) from None
+    if request.blob_bytes > (operation.max_blob or 0):
+        raise DeviceError("protocol", "the blob is too large", operation.max_blob or 0, request.blob_bytes)
+    with storage("working"):
+        return operation.function(session, request)
+
+
+def device_state(session: Session, args: Any) -> Optional[Dict[str, Any]]:
+    """What the app that a request was about runs now; None where there is no such app."""
+    name = args.get("app") if isinstance(args, dict) else None
+    if not isinstance(name, str) or protocol.NAME.fullmatch(name) is None:
+        return None
+    app = session.app(name)
+    if not app.exists:
+        return {"active": None, "previous": None, "phase": state.EMPTY}
+    return app.where()

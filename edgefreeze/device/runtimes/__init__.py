@@ -1,0 +1,48 @@
+"""One file per runtime; its name is what manifests call it. Names are listed without importing any.
+
+Each file has
+    PACKAGES                 distributions of which one must be there, best first
+    require()                import the package (its time is measured); ImportError where it is not there
+    load(path, artifact, threads) -> Model
+
+and a Model has
+    version                  "tensorflow 2.21.0"
+    run(inputs) -> outputs   one inference; NumPy arrays by the artifact's input and output names
+    bind(inputs) -> call     call() does one whole inference on inputs that were prepared once, and gives the
+                             outputs as NumPy arrays on the host, as run() does: what a benchmark times
+    close()
+"""
+
+import importlib
+import pkgutil
+import re
+from typing import Any, Callable, Dict, List, Tuple
+
+Arrays = Dict[str, Any]
+Call = Callable[[], Arrays]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+def names() -> List[str]:
+    """The runtimes that there are, from the files of this folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if _NAME.fullmatch(module.name))
+
+
+def find(name: str) -> Any:
+    """The module of a runtime. Raises LookupError where there is no such file."""
+    if name not in names():
+        raise LookupError("no runtime %r; there are %s" % (name, ", ".join(names())))
+    return importlib.import_module(__name__ + "." + name)
+
+
+def tensor_names(artifact: Dict[str, Any], role: str) -> List[Tuple[str, str]]:
+    """(name, tensor) of an artifact's "inputs" or "outputs"."""
+    return [(entry["name"], entry["tensor"]) for entry in artifact[role]]
+
+
+def require_inputs(expected: List[Tuple[str, str]], given: Arrays) -> None:
+    """Raise ValueError unless exactly the expected inputs are given."""
+    wanted = {name for name, _ in expected}
+    if wanted != set(given):
+        raise ValueError("the inputs are %s, given were %s" % (sorted(wanted), sorted(given)))

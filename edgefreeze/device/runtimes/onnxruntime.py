@@ -1,0 +1,70 @@
+"""An .onnx file in ONNX Runtime, on the CPU unless the artifact names other providers."""
+
+from typing import Any, Dict
+
+from edgefreeze.device.runtimes import Arrays, Call, require_inputs, tensor_names
+from edgefreeze.device.tensors import as_bytes, is_text
+
+PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+
+
+def require() -> Any:
+    """Import ONNX Runtime."""
+    import onnxruntime
+
+    return onnxruntime
+
+
+class Model:
+    """A session with its graph optimised."""
+
+    def __init__(self, path: str, artifact: Dict[str, Any], threads: int) -> None:
+        ort = require()
+        self.version = "onnxruntime " + ort.__version__
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        providers = artifact.get("providers") or ["CPUExecutionProvider"]
+        self._session = ort.InferenceSession(path, options, providers=list(providers))
+        self._inputs = tensor_names(artifact, "inputs")
+        self._outputs = tensor_names(artifact, "outputs")
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """One inference."""
+        return self.bind(inputs)()
+
+    def bind(self, inputs: Arrays) -> Call:
+        """A call on these inputs."""
+        require_inputs(self._inputs, inputs)
+        feeds = {tensor: _as_ort(inputs[name]) for name, tensor in self._inputs}
+        outputs = self._outputs
+        fetches = sorted({tensor for _, tensor in outputs})
+        run = self._session.run
+
+        def infer() -> Arrays:
+            arrays = dict(zip(fetches, run(fetches, feeds)))  # noqa: B905 - Python 3.8
+            return {name: _as_ours(arrays[tensor]) for name, tensor in outputs}
+
+        return infer
+
+    def close(self) -> None:
+        """Let the session go."""
+        self._session = None
+
+
+def _as_ours(array: Any) -> Any:
+    return as_bytes(array) if is_text(array) else array
+
+
+def _as_ort(array: Any) -> Any:
+    """ONNX Runtime takes strings as str."""
+    if not is_text(array):
+        return array
+    texts = as_bytes(array)
+    for index, item in enumerate(texts.flat):
+        texts.flat[index] = item.decode("utf-8")
+    return texts
+
+
+load = Model

@@ -1,0 +1,80 @@
+"""A frozen GraphDef (.pb) in TensorFlow: one Session, Grappler on, a prepared callable (the fastest way)."""
+
+from typing import Any, Dict, List
+
+from edgefreeze.device.runtimes import Arrays, Call, require_inputs, tensor_names
+
+PACKAGES = ("tensorflow", "tensorflow-cpu")
+
+
+def require() -> Any:
+    """Import TensorFlow."""
+    import tensorflow
+
+    return tensorflow
+
+
+class Model:
+    """A graph that is loaded and initialised."""
+
+    def __init__(self, path: str, artifact: Dict[str, Any], threads: int) -> None:
+        tf = require()
+        v1 = tf.compat.v1
+        self.version = "tensorflow " + tf.__version__
+        self._inputs = tensor_names(artifact, "inputs")
+        self._outputs = tensor_names(artifact, "outputs")
+        graph_def = v1.GraphDef()
+        with open(path, "rb") as stream:
+            graph_def.ParseFromString(stream.read())
+        graph = tf.Graph()
+        with graph.as_default():
+            tf.import_graph_def(graph_def, name="")
+        config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+        config.gpu_options.allow_growth = True  # boards whose GPU shares the memory
+        self._session = v1.Session(graph=graph, config=config)
+        if artifact.get("init_ops"):
+            self._session.run(list(artifact["init_ops"]))
+        self._call = _callable(
+            self._session, [t for _, t in self._inputs], [t for _, t in self._outputs], threads
+        )
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """One inference."""
+        return self.bind(inputs)()
+
+    def bind(self, inputs: Arrays) -> Call:
+        """A call on these inputs."""
+        require_inputs(self._inputs, inputs)
+        feeds = [inputs[name] for name, _ in self._inputs]
+        names = [name for name, _ in self._outputs]
+        call = self._call
+
+        def infer() -> Arrays:
+            return dict(zip(names, call(*feeds)))  # noqa: B905 - Python 3.8
+
+        return infer
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.close()
+
+
+def _callable(session: Any, feeds: List[str], fetches: List[str], threads: int) -> Any:
+    """call(*arrays in the order of feeds) -> arrays in the order of fetches.
+
+    With one thread the graph runs on the caller's own: handing it to a pool and back costs more than a
+    small model (5 against 80 microseconds for one op, 93 against 171 for 120). The public make_callable
+    costs 260, so the options' callable, which is private, is used while TensorFlow has it.
+    """
+    make = getattr(session, "_make_callable_from_options", None)
+    if make is None:
+        return session.make_callable(fetches, feed_list=feeds)
+    from tensorflow.core.protobuf import config_pb2
+
+    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+    if threads == 1:
+        options.run_options.inter_op_thread_pool = -1
+    return make(options)
+
+
+load = Model

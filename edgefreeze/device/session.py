@@ -1,0 +1,70 @@
+"""What one connection to the helper holds: the store, the runtimes, the apps that it opened."""
+
+import os
+from typing import Dict, List, Optional, Tuple
+
+from edgefreeze.device import files, protocol
+from edgefreeze.device.app import App
+from edgefreeze.device.errors import DeviceError
+from edgefreeze.device.measure import Bench
+from edgefreeze.device.store import Store
+from edgefreeze.device.trees import Trees
+
+
+class Session:
+    """One connection's view of the device."""
+
+    def __init__(self, root: str, program: str) -> None:
+        self.root = root
+        self.program = program
+        self.store = Store(root)
+        self.trees = Trees(root, self.store)
+        self._apps: Dict[str, App] = {}
+
+    def app(self, name: str) -> App:
+        """An app, to read; it need not be there."""
+        known = self._apps.get(name)
+        return App(self.root, name, self.store) if known is None else known
+
+    def existing(self, name: str) -> App:
+        """An app that must be there. Raises no-app."""
+        app = self.app(name)
+        app.require()
+        return app
+
+    def opened(self, name: str) -> App:
+        """An app that this session may change. Raises protocol where it was not opened for that."""
+        app = self._apps.get(name)
+        if app is None or not app.writable:
+            raise DeviceError(
+                "protocol", "the app was not opened for writing", "open_app with mode write", name
+            )
+        return app
+
+    def open(self, name: str, who: str) -> Tuple[App, List[str]]:
+        """Open an app for writing. Raises locked, store-io."""
+        app = self.app(name)
+        recovered = app.open_for_writing(who)
+        self._apps[name] = app
+        return app, recovered
+
+    def every_app(self) -> List[App]:
+        """All apps of the device."""
+        names = files.list_folder(os.path.join(self.root, "apps"))
+        return [self.app(name) for name in names if protocol.NAME.fullmatch(name)]
+
+    def bench(self, app: App, release: Optional[str]) -> Bench:
+        """The bench for a release, the active one where none is named. Raises no-release."""
+        chosen = release or app.memory.current()
+        if chosen is None:
+            raise DeviceError("no-release", "no release of the app is active", "a release", None)
+        return Bench(self.root, self.program, self.trees, app.releases, chosen)
+
+    def close(self) -> None:
+        """Make durable what was received, go back from trials, let the locks go."""
+        try:
+            self.store.commit()
+            for app in self._apps.values():
+                app.close()
+        finally:
+            self.store.release()

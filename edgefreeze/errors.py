@@ -1,0 +1,247 @@
+"""One family of errors. Every code with its exit status, cause and cure stands in CODES and nowhere else.
+
+A Failure says what failed, what was expected and found, what the device runs now, whether it is safe to
+try again, and the next command. The command line turns it into text or JSON and an exit status; library
+callers catch it. Codes raised on the device are strings there (the helper cannot import this) and are
+listed here as well; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+# Exit statuses that scripts rely on.
+DONE, FAILED, USAGE, CONFIG, UNREACHABLE, ROLLED_BACK, GATE, ROLLBACK_FAILED, INTERRUPTED = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    130,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a code means: exit status, usual cause, usual cure."""
+
+    exit_status: int
+    cause: str
+    cure: str
+
+
+CODES: dict[str, Code] = {
+    # Command line and configuration
+    "usage": Code(USAGE, "The command line does not fit.", "See the command's --help."),
+    "config-syntax": Code(CONFIG, "A TOML file cannot be parsed.", "Correct the named line."),
+    "config-key": Code(
+        CONFIG, "A TOML file has a key that edgefreeze does not know.", "Use the nearest key."
+    ),
+    "config-value": Code(CONFIG, "A value in a TOML file has the wrong type or range.", "Correct it."),
+    "config-exists": Code(CONFIG, "The file to be written exists.", "Give another name, or --force."),
+    "name-invalid": Code(
+        CONFIG,
+        "A name of an app, device or target has characters that a folder on the board must not have.",
+        "Use letters, digits, '.', '_' and '-', at most 64, starting with a letter or digit.",
+    ),
+    "target-unknown": Code(CONFIG, "No target has this name.", "edgefreeze targets list"),
+    "device-unknown": Code(CONFIG, "No device can be found for the command.", "Name one with --host."),
+    "device-ambiguous": Code(CONFIG, "Several devices fit.", "Name one with --host."),
+    "device-mismatch": Code(
+        CONFIG, "The board is not what the target describes.", "Choose the target that fits the board."
+    ),
+    # The model
+    "model-missing": Code(CONFIG, "There is nothing at the model's path.", "Give the right path."),
+    "model-empty": Code(CONFIG, "The model's file or folder is empty.", "Save the model again."),
+    "model-unknown": Code(
+        CONFIG, "The path holds no kind of model that is known.", "Save it as a SavedModel."
+    ),
+    "model-broken": Code(CONFIG, "The model's files are damaged or incomplete.", "Save or copy it again."),
+    "model-untrusted": Code(
+        CONFIG,
+        "The model holds code (a Lambda layer) that would run when it is loaded.",
+        "Replace the Lambda by a layer, or save the model as a SavedModel where it was made.",
+    ),
+    "model-no-signature": Code(
+        CONFIG, "The SavedModel has no signature to freeze.", "Save it with signatures={…}."
+    ),
+    "model-signature-choice": Code(
+        CONFIG, "The SavedModel has several signatures, or not the one named.", "Name one with --signature."
+    ),
+    "model-stateful": Code(
+        CONFIG,
+        "Two calls with the same input differ: the model keeps state or draws random numbers.",
+        "Export an inference function without state.",
+    ),
+    "model-unsupported": Code(
+        CONFIG, "The model uses something that cannot be loaded here.", "See the message."
+    ),
+    "samples-bad": Code(
+        CONFIG, "The samples do not fit the model's inputs.", "Save an .npz with the signature's input names."
+    ),
+    "format-unknown": Code(CONFIG, "No artifact format has this name.", "edgefreeze targets show TARGET"),
+    "freeze-refused": Code(
+        CONFIG, "The graph cannot be frozen as it is.", "The message names the node and what would help."
+    ),
+    "parity-failed": Code(
+        GATE,
+        "The frozen graph does not compute what the model computes, beyond the tolerance.",
+        "Nothing was sent. Try another optimize level, or look at the named output.",
+    ),
+    "unverified": Code(GATE, "Something could not be checked.", "--allow-unverified, if you know why."),
+    # The worker process
+    "worker-no-tensorflow": Code(
+        CONFIG, "TensorFlow is not installed beside edgefreeze.", "pip install 'edgefreeze[convert]'"
+    ),
+    "worker-crashed": Code(FAILED, "The process that runs TensorFlow ended unexpectedly.", "See its log."),
+    "worker-timeout": Code(FAILED, "The process that runs TensorFlow took too long.", "Raise the limit."),
+    # Reaching the device
+    "ssh-missing": Code(CONFIG, "OpenSSH's ssh, which resolves hosts, is not installed.", "Install it."),
+    "unreachable": Code(UNREACHABLE, "The device could not be reached.", "Check address, power and network."),
+    "auth-failed": Code(
+        UNREACHABLE, "The device accepted none of the keys or passwords.", "Check user and key: ssh HOST true"
+    ),
+    "host-key-unknown": Code(
+        UNREACHABLE,
+        "The device's host key is not in known_hosts.",
+        "Compare its fingerprint, then accept it.",
+    ),
+    "host-key-changed": Code(
+        UNREACHABLE,
+        "The device's host key differs from the one in known_hosts: another machine, or a re-installed one.",
+        "If you know why, remove the old key and accept the new one.",
+    ),
+    "host-key-revoked": Code(
+        UNREACHABLE,
+        "The device's host key is marked @revoked in known_hosts.",
+        "Give the device a new host key.",
+    ),
+    "no-python": Code(
+        UNREACHABLE,
+        "The device has no Python 3 at the given path.",
+        "Install python3 there, or set python = …",
+    ),
+    "old-python": Code(
+        UNREACHABLE, "The device's Python is older than 3.8.", "Set python = … to a newer one."
+    ),
+    "helper-no-greeting": Code(
+        UNREACHABLE, "The helper on the device did not start.", "See the device's message; ssh HOST true."
+    ),
+    "helper-died": Code(
+        UNREACHABLE, "The helper on the device ended in the middle of its work.", "Try again."
+    ),
+    "device-silent": Code(UNREACHABLE, "The device stopped answering.", "Check the link, then try again."),
+    "protocol": Code(FAILED, "The two sides do not understand each other.", "Use one version on both sides."),
+    # On the device
+    "device-internal": Code(FAILED, "The helper on the device met an error of its own.", "Report it."),
+    "disk-space": Code(
+        FAILED, "The device has too little space or too few inodes.", "Free some: edgefreeze prune"
+    ),
+    "store-io": Code(
+        FAILED, "The device could not read or write a file.", "Check its card and mount options."
+    ),
+    "digest-mismatch": Code(
+        FAILED,
+        "Content arrived or was read back damaged on the device.",
+        "Try again; if it repeats, check the card.",
+    ),
+    "locked": Code(FAILED, "Somebody else is working on this app on the device.", "Wait, then try again."),
+    "no-app": Code(FAILED, "The device has no such app.", "edgefreeze status lists them."),
+    "no-release": Code(FAILED, "The device has no such release.", "edgefreeze history lists them."),
+    "no-previous": Code(FAILED, "There is no earlier release to return to.", "Deploy one."),
+    "bad-manifest": Code(FAILED, "The release's manifest is not valid.", "Build the release again."),
+    "not-tested": Code(GATE, "The release has not passed its self-test on this device.", "Deploy it again."),
+    "selftest-failed": Code(
+        GATE,
+        "On the device the release does not compute what the model computes.",
+        "It was not made active. Check the runtime there, or choose another format.",
+    ),
+    "runtime-failed": Code(
+        FAILED, "The runtime on the device could not load or run the model.", "See the message."
+    ),
+    "runner-died": Code(
+        FAILED, "The inference process on the device was killed or crashed.", "Check its memory."
+    ),
+    "runner-timeout": Code(FAILED, "The inference process on the device took too long.", "Raise the limit."),
+    "python-missing": Code(CONFIG, "The release's interpreter is not there any more.", "Deploy it again."),
+    "rollback-failed": Code(
+        ROLLBACK_FAILED,
+        "Switching back failed too: the device needs a look.",
+        "edgefreeze status --host HOST",
+    ),
+    "rolled-back": Code(
+        ROLLED_BACK, "The new release failed; the device is back on the old one.", "See why."
+    ),
+    # Runtimes
+    "runtime-unavailable": Code(
+        CONFIG,
+        "No package of the runtime fits the device's interpreter.",
+        "See the message for what would fit.",
+    ),
+    "runtime-fetch": Code(
+        FAILED, "The packages of a runtime could not be fetched.", "Check network and index."
+    ),
+    # Rest
+    "interrupted": Code(INTERRUPTED, "Interrupted by the user.", "Run the same command again; it goes on."),
+    "internal": Code(FAILED, "A defect of edgefreeze.", "Run with --debug and report it."),
+}
+
+
+class Failure(Exception):
+    """Something expected went wrong. `code` is a key of CODES; the texts are for a person.
+
+    next: the command that a user would type now, or None.
+    device_state: what the device runs now, in a sentence, where a device is concerned.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        expected: str | None = None,
+        found: str | None = None,
+        device_state: str | None = None,
+        retry_safe: bool | None = None,
+        next: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.expected = expected
+        self.found = found
+        self.device_state = device_state
+        self.retry_safe = retry_safe
+        self.next = next
+        self.detail = detail
+        """More lines for --debug: a log's tail, the device's traceback."""
+
+    @property
+    def exit_status(self) -> int:
+        """The process exit status that goes with the code."""
+        return CODES[self.code].exit_status
+
+    def as_json(self) -> dict[str, Any]:
+        """The `error` object of every --json document."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "expected": self.expected,
+            "found": self.found,
+            "device_state": self.device_state,
+            "retry_safe": self.retry_safe,
+            "next": self.next,
+        }
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
+    """The known word most like the given one, or None where none is alike."""
+    import difflib
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None

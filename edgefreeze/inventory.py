@@ -1,0 +1,184 @@
+"""The user's own file, edgefreeze.toml: model, app, defaults, devices. Secrets are never in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgefreeze import toml
+from edgefreeze.device.protocol import NAME
+from edgefreeze.errors import Failure, nearest
+
+FILE = "edgefreeze.toml"
+_INTERPRETER = re.compile(r"[A-Za-z0-9_./~+-]{1,255}")
+_DESTINATION = re.compile(r"(?:[A-Za-z0-9_.+-]+@)?[A-Za-z0-9_.:\[\]%-]{1,255}")
+
+
+class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A `[devices.NAME]` table."""
+
+    target: str
+    host: str | None = None
+    """An SSH destination or an alias of ~/.ssh/config; None: the device's name is one."""
+    transport: str = "ssh"
+    python: str | None = None
+    """The interpreter there, for a board that has a fitting TensorFlow of its own."""
+    root: str | None = None
+    """edgefreeze's folder there; default ~/.edgefreeze."""
+
+
+class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What edgefreeze.toml may hold."""
+
+    model: str | None = None
+    app: str | None = None
+    target: str | None = None
+    samples: str | None = None
+    signature: str | None = None
+    targets: str | None = None
+    """A folder with targets of one's own."""
+    devices: dict[str, DeviceEntry] = {}
+
+
+class Config(ConfigFile, frozen=True, kw_only=True):
+    """edgefreeze.toml and the folder it lies in, where its relative paths start."""
+
+    folder: str
+
+    def path(self, value: str) -> Path:
+        """A path of the file, from the file's folder."""
+        return Path(self.folder) / Path(value).expanduser()
+
+    @property
+    def target_folders(self) -> tuple[Path, ...]:
+        """Folders of targets of one's own."""
+        return (self.path(self.targets),) if self.targets else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device to talk to: how, where, and as what kind of board."""
+
+    name: str
+    target: str
+    transport: str
+    host: str | None
+    python: str | None
+    root: str | None
+
+
+def load(folder: Path | None = None) -> Config:
+    """Read edgefreeze.toml of a folder (default: the working directory); an empty Config where there is
+    none. Raises Failure config-*, name-invalid."""
+    folder = folder or Path.cwd()
+    file = folder / FILE
+    if not file.exists():
+        return Config(folder=str(folder))
+    config = Config(**msgspec.structs.asdict(toml.read(file, ConfigFile)), folder=str(folder))
+    for name, entry in config.devices.items():
+        check_name(name, f"{file}: device")
+        if entry.transport not in ("ssh", "local"):
+            raise Failure(
+                "config-value",
+                f"{file}: devices.{name}.transport",
+                expected="ssh or local",
+                found=entry.transport,
+            )
+        check_interpreter(entry.python, f"{file}: devices.{name}.python")
+    if config.app is not None:
+        check_name(config.app, f"{file}: app")
+    return config
+
+
+def check_name(name: str, what: str) -> str:
+    """The name, if a folder on a board may have it. Raises Failure name-invalid."""
+    if not NAME.fullmatch(name):
+        raise Failure(
+            "name-invalid",
+            f"{what}: '{name}' cannot be a name",
+            expected="letters, digits, '.', '_', '-', at most 64, starting with a letter or digit",
+            found=name,
+        )
+    return name
+
+
+def check_interpreter(python: str | None, what: str) -> None:
+    """Raises Failure config-value where a path of an interpreter could be read as anything else: it is
+    the one value that stands in the command that starts the helper."""
+    if python is not None and (not _INTERPRETER.fullmatch(python) or python.startswith("-")):
+        raise Failure(
+            "config-value", f"{what}: not a plain path", expected="such as /usr/bin/python3", found=python
+        )
+
+
+def choose(config: Config, target: str, target_transport: str, host: str | None) -> Device:
+    """The device that a command goes to.
+
+    --host names a device of the inventory if there is one of that name, else it is an SSH destination.
+    Without it: the one device of that target, or this machine where the target's transport is local.
+    Raises Failure device-ambiguous, device-unknown.
+    """
+    if host is not None:
+        if host in config.devices:
+            return _device(host, config.devices[host])
+        if not _DESTINATION.fullmatch(host) or host.startswith("-"):
+            near = nearest(host, list(config.devices))
+            raise Failure(
+                "device-unknown",
+                f"'{host}' is no device of {FILE} and no SSH destination",
+                expected="a device's name, an ssh alias, user@host or host:port",
+                found=host,
+                next=f"--host {near}" if near else None,
+            )
+        return Device(name=host, target=target, transport="ssh", host=host, python=None, root=None)
+    fitting = [name for name, entry in config.devices.items() if entry.target == target]
+    if len(fitting) == 1:
+        return _device(fitting[0], config.devices[fitting[0]])
+    if fitting:
+        raise Failure(
+            "device-ambiguous",
+            f"{len(fitting)} devices have the target '{target}': {', '.join(sorted(fitting))}",
+            expected="one of them",
+            next=f"the same command with --host {sorted(fitting)[0]}",
+        )
+    if target_transport == "local":
+        return Device(name="local", target=target, transport="local", host=None, python=None, root=None)
+    raise Failure(
+        "device-unknown",
+        f"no device of the target '{target}' is known",
+        expected=f'a [devices.NAME] table with target = "{target}" in {FILE}, or --host',
+        next="the same command with --host user@address",
+    )
+
+
+def _device(name: str, entry: DeviceEntry) -> Device:
+    return Device(
+        name=name,
+        target=entry.target,
+        transport=entry.transport,
+        host=entry.host or name,
+        python=entry.python,
+        root=entry.root,
+    )
+
+
+def local_root() -> Path:
+    """The root of the local device: a folder of its own, never the ~/.edgefreeze of somebody's board."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "edgefreeze" / "local-device"
+
+
+def cache_root() -> Path:
+    """Where the host keeps what can be made again."""
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "edgefreeze"
+
+
+def state_root() -> Path:
+    """Where the host keeps logs and results."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "edgefreeze"

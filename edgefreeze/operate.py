@@ -1,0 +1,191 @@
+"""Operations on a device that has releases: status, history, rollback, inference. Each opens a connection,
+asks, and gives plain fields, which are also the --json document of its command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgefreeze.deploy import who
+from edgefreeze.device import tensors
+from edgefreeze.device.protocol import SHA256
+from edgefreeze.errors import Failure
+from edgefreeze.inventory import Device
+from edgefreeze.text import clean
+from edgefreeze.transport.client import Helper, connect
+
+Ask = Callable[[str], str | None]
+
+
+def status(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
+    """Apps on a device with active and previous release. Raises Failure no-app where `app` is not there."""
+    with connect(device, ask) as helper:
+        found = helper.request("status", {"app": app} if app else {})
+        apps = [_app(helper, entry) for entry in _entries(helper, found, "apps")]
+    one = apps[0] if len(apps) == 1 else None
+    return {
+        "device": device.name,
+        "release": one["release"] if one else None,
+        "previous": one["previous"] if one else None,
+        "apps": apps,
+        "store_bytes": _count(found.get("store_bytes")),
+        "disk_free_bytes": _count(found.get("disk_free_bytes")),
+    }
+
+
+def _app(helper: Helper, entry: dict[str, Any]) -> dict[str, Any]:
+    releases = [
+        {
+            "release": _text(r.get("id"), 64),
+            "created": _text(r.get("created"), 40),
+            "target": _text(r.get("target"), 64),
+            "formats": [_text(f, 40) for f in r.get("formats", []) if isinstance(f, str)],
+            "bytes": _count(r.get("bytes")),
+        }
+        for r in _entries(helper, entry, "releases")
+    ]
+    return {
+        "app": _text(entry.get("app"), 64),
+        "release": _text(entry.get("active"), 64),
+        "previous": _text(entry.get("previous"), 64),
+        "phase": _text(entry.get("phase"), 20),
+        "releases": releases,
+    }
+
+
+def history(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
+    """The log of an app on a device, oldest first."""
+    with connect(device, ask) as helper:
+        name = _only_app(helper, app)
+        found = helper.request("history", {"app": name})
+        entries = [
+            {
+                "time": _text(e.get("time"), 40),
+                "event": _text(e.get("event"), 40),
+                "release": _text(e.get("release"), 64),
+                "previous": _text(e.get("previous"), 64),
+                "who": _text(e.get("who"), 120),
+                "detail": _text(e.get("detail"), 300),
+            }
+            for e in _entries(helper, found, "entries")
+        ]
+        current = helper.request("status", {"app": name})
+        state = _app(helper, _entries(helper, current, "apps")[0])
+    return {
+        "device": device.name,
+        "app": name,
+        "release": state["release"],
+        "previous": state["previous"],
+        "entries": entries,
+    }
+
+
+def rollback(device: Device, app: str | None, to: str | None, ask: Ask) -> dict[str, Any]:
+    """Switch back to the previous release, or to one that is still there (`to`: its id or first digits).
+
+    Raises Failure no-previous, no-release.
+    """
+    with connect(device, ask) as helper:
+        name = _only_app(helper, app)
+        before = helper.request("open_app", {"app": name, "who": who(), "mode": "write"})
+        args: dict[str, Any] = {"app": name}
+        if to:
+            args["to"] = _full_id(helper, name, to)
+        after = helper.request("rollback", args)
+    return {
+        "device": device.name,
+        "app": name,
+        "release": _text(after.get("active"), 64),
+        "previous": _text(before.get("active"), 64),
+        "bytes_sent": 0,
+    }
+
+
+def infer(
+    device: Device, app: str | None, source: Path, result: Path, format_name: str | None, ask: Ask
+) -> dict[str, Any]:
+    """Run the active release on the device: an .npz of inputs in, an .npz of outputs out.
+
+    Raises Failure samples-bad, and the device's runtime-failed, no-app, no-release.
+    """
+    try:
+        arrays = tensors.decode(source.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Failure(
+            "samples-bad", f"{source}: {error}", expected="an .npz with the signature's inputs"
+        ) from None
+    with connect(device, ask) as helper:
+        name = _only_app(helper, app)
+        args: dict[str, Any] = {"app": name, "threads": 1}
+        if format_name:
+            args["format"] = format_name
+        answer = helper.request("infer", args, blob=tensors.encode(arrays))
+    try:
+        outputs = tensors.decode(answer["blob"])
+    except (KeyError, ValueError) as error:
+        raise Failure("protocol", f"{device.name}: what came back is no .npz: {error}") from None
+    part = result.with_name(result.name + ".part")
+    try:
+        part.write_bytes(tensors.encode(outputs))
+        os.replace(part, result)  # noqa: PTH105 - atomic, or not at all
+    except OSError as error:
+        raise Failure(
+            "config-value", f"{result} cannot be written: {error.strerror}", found=str(result)
+        ) from None
+    return {
+        "device": device.name,
+        "app": name,
+        "release": _text(answer.get("release"), 64),
+        "format": _text(answer.get("format"), 40),
+        "path": str(result),
+        "outputs": {clean(key, 200): list(array.shape) for key, array in outputs.items()},
+    }
+
+
+def _only_app(helper: Helper, app: str | None) -> str:
+    """The app named, or the only one on the device. Raises Failure no-app, usage."""
+    if app:
+        return app
+    found = [
+        a["app"] for a in (_app(helper, e) for e in _entries(helper, helper.request("status", {}), "apps"))
+    ]
+    if len(found) == 1 and found[0]:
+        return str(found[0])
+    if not found:
+        raise Failure("no-app", f"{helper.where} has no app yet", next="edgefreeze deploy MODEL --host HOST")
+    raise Failure(
+        "usage", f"{helper.where} has several apps: {', '.join(map(str, found))}", next="--app NAME"
+    )
+
+
+def _full_id(helper: Helper, app: str, start: str) -> str:
+    if SHA256.fullmatch(start):
+        return start
+    known = _app(helper, _entries(helper, helper.request("status", {"app": app}), "apps")[0])["releases"]
+    fitting = [r["release"] for r in known if str(r["release"]).startswith(start)]
+    if len(fitting) == 1:
+        return str(fitting[0])
+    raise Failure(
+        "no-release",
+        f"{helper.where}: {len(fitting) or 'no'} releases of {app} start with '{clean(start, 64)}'",
+        expected=", ".join(str(r["release"])[:12] for r in known) or "a release",
+        device_state=helper.state_sentence(),
+        next="edgefreeze status",
+    )
+
+
+def _entries(helper: Helper, found: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    rows = found.get(key)
+    if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
+        raise Failure("protocol", f"{helper.where}: '{key}' of the device's answer makes no sense")
+    return rows[:10_000]
+
+
+def _text(value: Any, limit: int) -> str | None:
+    return clean(value, limit) if isinstance(value, str) else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,216 @@
+"""A release: the canonical manifest whose SHA-256 is its id, and the envelope around it.
+
+The manifest holds what is the same wherever and whenever the release is built: app, target, files, what
+must run them, tolerances, provenance. Time, sequence, golden inputs and outputs (whose last bits differ
+from CPU to CPU) and facts of the host stand in the envelope.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import edgefreeze
+from edgefreeze.device.protocol import SHA256, canonical, is_safe_path
+from edgefreeze.errors import Failure
+from edgefreeze.runtimes import table
+from edgefreeze.targets import Target
+from edgefreeze.types import Artifact, Conversion
+
+SCHEMA = 1
+GOLDEN = "golden.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """Bytes to bring: their digest, size, and where the host has them."""
+
+    sha256: str
+    bytes: int
+    source: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A release in a folder of the host."""
+
+    id: str
+    manifest: dict[str, Any]
+    manifest_text: str
+    envelope_text: str
+    folder: Path
+    artifacts: tuple[Artifact, ...]
+    contents: tuple[Content, ...]
+    """The files and the golden data."""
+
+    @property
+    def primary(self) -> Artifact:
+        """The artifact that `run` uses: the first, in the target's order, that was verified."""
+        return next(a for a in self.artifacts if a.status == "verified")
+
+    @property
+    def shipped(self) -> tuple[Artifact, ...]:
+        """The artifacts that travel."""
+        return tuple(a for a in self.artifacts if a.status == "verified")
+
+
+def assemble(
+    *,
+    app: str,
+    target: Target,
+    conversion: Conversion,
+    folder: Path,
+    sequence: int = 0,
+    formats: tuple[str, ...] | None = None,
+) -> Release:
+    """Write manifest.json and envelope.json beside what the worker made, and describe the release.
+
+    Only verified artifacts enter; `formats` narrows them further. Raises Failure unverified where none is.
+    """
+    artifacts = [
+        a for a in conversion.artifacts if a.status == "verified" and (formats is None or a.format in formats)
+    ]
+    if not artifacts:
+        reasons = "; ".join(f"{a.format}: {a.reason}" for a in conversion.artifacts if a.reason)
+        raise Failure(
+            "unverified",
+            "no artifact of the model was verified: nothing can be released",
+            found=reasons or None,
+        )
+    files = sorted(
+        {c.source: c for a in artifacts for c in _files(folder, a)}.values(),
+        key=lambda c: c.source.as_posix(),
+    )
+    known = table()
+    requires = {
+        runtime: ",".join(p for p in (known.own[runtime], target.runtimes.get(runtime)) if p)  # type: ignore[call-overload]
+        for runtime in sorted({known.runner[a.runtime] for a in artifacts if a.runtime})
+    }
+    manifest = {
+        "schema": SCHEMA,
+        "app": app,
+        "target": target.name,
+        "artifacts": [_describe(a) for a in artifacts],
+        "files": [
+            {"path": c.source.relative_to(folder).as_posix(), "sha256": c.sha256, "bytes": c.bytes}
+            for c in files
+        ],
+        "requires": requires,
+        "provenance": {
+            "edgefreeze": edgefreeze.__version__,
+            "model_kind": conversion.model_kind,
+            "model_sha256": conversion.model_sha256,
+            "signature": conversion.signature,
+            "freeze": msgspec.to_builtins(target.freeze),
+            "versions": dict(sorted(conversion.versions.items())),
+        },
+    }
+    manifest_bytes = canonical(manifest)
+    golden = _content(folder / GOLDEN)
+    envelope = {
+        "schema": SCHEMA,
+        "manifest_sha256": hashlib.sha256(manifest_bytes).hexdigest(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "sequence": sequence,
+        "golden": {"sha256": golden.sha256, "bytes": golden.bytes, "cases": conversion.golden.cases},
+        "host": {
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "golden": conversion.golden.method,
+        },
+    }
+    envelope_bytes = canonical(envelope)
+    (folder / "manifest.json").write_bytes(manifest_bytes)
+    (folder / "envelope.json").write_bytes(envelope_bytes)
+    return Release(
+        id=envelope["manifest_sha256"],  # type: ignore[arg-type]
+        manifest=manifest,
+        manifest_text=manifest_bytes.decode(),
+        envelope_text=envelope_bytes.decode(),
+        folder=folder,
+        artifacts=tuple(artifacts),
+        contents=(*files, golden),
+    )
+
+
+def _describe(artifact: Artifact) -> dict[str, Any]:
+    """What of an artifact belongs to its identity: no timings, no measured errors."""
+    keep = (
+        "format",
+        "precision",
+        "status",
+        "path",
+        "runtime",
+        "inputs",
+        "outputs",
+        "init_ops",
+        "signature",
+        "tolerance",
+        "method",
+    )
+    whole = msgspec.to_builtins(artifact)
+    return {key: whole[key] for key in keep}
+
+
+def _files(folder: Path, artifact: Artifact) -> list[Content]:
+    assert artifact.path is not None
+    path = folder / artifact.path
+    return [_content(p) for p in (sorted(path.rglob("*")) if path.is_dir() else [path]) if p.is_file()]
+
+
+def _content(path: Path) -> Content:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Content(sha256=digest, bytes=path.stat().st_size, source=path)
+
+
+def load(folder: Path) -> Release:
+    """Read a release folder again, checking every file against the manifest.
+
+    Raises Failure bad-manifest, naming the file.
+    """
+    try:
+        manifest_bytes = (folder / "manifest.json").read_bytes()
+        envelope_bytes = (folder / "envelope.json").read_bytes()
+        manifest, envelope = json.loads(manifest_bytes), json.loads(envelope_bytes)
+        artifacts = tuple(msgspec.convert(a, Artifact, strict=True) for a in manifest["artifacts"])
+        listed = [(f["path"], f["sha256"], f["bytes"]) for f in manifest["files"]]
+        golden = envelope["golden"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Failure("bad-manifest", f"{folder} is no release: {error}") from None
+    identity = hashlib.sha256(manifest_bytes).hexdigest()
+    if envelope.get("manifest_sha256") != identity:
+        raise Failure("bad-manifest", f"{folder}: the envelope is of another manifest", found=identity)
+    contents = []
+    for path, digest, _ in [*listed, (GOLDEN, golden, 0)]:
+        if not is_safe_path(path) or not SHA256.fullmatch(str(digest)):
+            raise Failure(
+                "bad-manifest", f"{folder}: the manifest lists an unsafe path", found=str(path)[:80]
+            )
+        if not (folder / path).is_file():
+            raise Failure("bad-manifest", f"{folder}: {path} is missing")
+        content = _content(folder / path)
+        if content.sha256 != digest:
+            raise Failure(
+                "bad-manifest",
+                f"{folder}: {path} is not what the manifest says",
+                expected=digest,
+                found=content.sha256,
+            )
+        contents.append(content)
+    return Release(
+        id=identity,
+        manifest=manifest,
+        manifest_text=manifest_bytes.decode(),
+        envelope_text=envelope_bytes.decode(),
+        folder=folder,
+        artifacts=artifacts,
+        contents=tuple(contents),
+    )

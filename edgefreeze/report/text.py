@@ -1,0 +1,204 @@
+"""Results as tables for a terminal, and as the fields of the --json documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgefreeze.bench.result import Contestant, DuelResult
+from edgefreeze.bench.statistics import Comparison
+from edgefreeze.deploy import Outcome
+from edgefreeze.text import duration, short, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+EMULATED = "EMULATED: these figures show that it runs, not how fast a device is"
+
+
+def deploy_fields(outcome: Outcome) -> dict[str, Any]:
+    """The fields of deploy's --json document."""
+    fields: dict[str, Any] = {
+        name: msgspec.to_builtins(getattr(outcome, name))
+        for name in (
+            "release", "app", "target", "device", "emulated", "previous", "active", "rolled_back", "dry_run",
+            "bytes_total", "bytes_needed", "bytes_sent", "bytes_saved", "seconds", "runtimes", "golden",
+            "artifacts", "selftest", "accuracy", "facts",
+        )
+    }  # fmt: skip
+    fields["bench"] = bench_fields(outcome.bench) if outcome.bench else None
+    return fields
+
+
+def bench_fields(duel: DuelResult) -> dict[str, Any]:
+    """A duel as JSON: every raw sample, and what was derived from them."""
+    fields: dict[str, Any] = msgspec.to_builtins(duel)
+    return fields
+
+
+def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True) -> None:
+    """What a deployment did, for a person: the verdict first, then how it was proved, then what next."""
+    name = f"{outcome.app} {short(outcome.release)}"
+    console.print()
+    if outcome.dry_run:
+        console.print(f"Dry run: [bold]{name}[/] would go to {outcome.device}; nothing was sent.")
+        runs = short(outcome.active) if outcome.active else "nothing of ours"
+        console.print(f"{outcome.device} runs {runs}. To send: {size(outcome.bytes_needed)}; there already: "
+                      f"{size(outcome.bytes_saved)}.")  # fmt: skip
+    else:
+        was = f"was {short(outcome.previous)}" if outcome.previous else "the first release there"
+        if outcome.previous == outcome.release:
+            was = "it did before"
+        console.print(f"[bold green]{outcome.device} runs {name}[/] ({was}).")
+        console.print(
+            f"Sent {size(outcome.bytes_sent)}, {size(outcome.bytes_saved)} was there already;"
+            f" {duration(sum(outcome.seconds.values()))} in all."
+        )
+    console.print(f"Golden inputs: {outcome.golden}.")
+    for runtime, what in outcome.runtimes.items():
+        console.print(f"[dim]{runtime}: {what}[/]")
+    console.print()
+    console.print(_artifacts(outcome))
+    if outcome.bench:
+        console.print()
+        print_duel(console, outcome.bench)
+    if next_steps and not outcome.dry_run:
+        console.print()
+        host = "" if outcome.device == "local" else f" --host {outcome.device}"
+        app = f" --app {outcome.app}"
+        console.print("[bold]Next[/]")
+        console.print(f"  edgefreeze run{host}{app} --input inputs.npz --output answers.npz")
+        console.print(f"  edgefreeze status{host}{app}")
+        console.print(f"  edgefreeze rollback{host}{app}")
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    return table
+
+
+def _artifacts(outcome: Outcome) -> Table:
+    """Each form of the model: how far from the original, here and there, and how accurate."""
+    accuracy = {a.format: a for a in outcome.accuracy}
+    there = {t.format: t for t in outcome.selftest}
+    headers = ["artifact", "size", "error here", f"error on {outcome.device}", "allowed"]
+    if accuracy:
+        headers += [f"accuracy on {outcome.device}", "original's"]
+    table = _table(*headers)
+    for artifact in outcome.artifacts:
+        if artifact.status != "verified":
+            table.add_row(
+                f"{artifact.format} {artifact.precision}",
+                "",
+                artifact.status,
+                "",
+                "",
+                *[""] * (len(headers) - 5),
+            )
+            continue
+        test = there.get(artifact.format)
+        row = [
+            f"{artifact.format} {artifact.precision}",
+            size(artifact.bytes or 0),
+            f"{artifact.parity.max_rel:.1e}" if artifact.parity else "",
+            f"{test.parity.max_rel:.1e}" if test and test.parity else "–",
+            f"{artifact.tolerance:.0e}",
+        ]
+        if accuracy:
+            mine = accuracy.get(artifact.format)
+            row += [f"{mine.accuracy:.2%}", f"{mine.original:.2%}"] if mine else ["", ""]
+        table.add_row(*row)
+    return table
+
+
+def print_duel(console: Console, duel: DuelResult) -> None:
+    """The latency table: medians and ratios against the SavedModel, with their verdicts."""
+    title = f"Latency on {duel.device}, batch of the golden inputs, {duel.threads} thread" + "s" * (
+        duel.threads > 1
+    )
+    if duel.emulated:
+        console.print(f"[bold yellow]{EMULATED}[/]")
+        title += " (emulated)"
+    table = _table(
+        "artifact", "p50 ms", "p90", "p99", "start ms", "peak memory", "× SavedModel", "verdict", title=title
+    )
+    verdicts = {c.candidate: c for c in duel.comparisons}
+    for contestant in duel.contestants:
+        table.add_row(*_duel_row(contestant, verdicts.get(contestant.format)))
+    console.print(table)
+    samples = sum(len(block) for c in duel.contestants for block in c.samples_ns)
+    console.print(
+        f"[dim]{samples} samples, blocks interleaved in drawn order (seed {duel.seed}); × with 99 % interval;"
+        " start: process, import, load and first inference[/]"
+    )
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+
+
+def _duel_row(contestant: Contestant, comparison: Comparison | None) -> list[str]:
+    if contestant.failed:
+        return [contestant.format, "–", "–", "–", "–", "–", "–", f"failed: {contestant.failed}"]
+    ratio, verdict = "", "baseline" if comparison is None else str(comparison.verdict)
+    if comparison and comparison.ratio is not None and comparison.interval is not None:
+        ratio = f"{comparison.ratio:.2f} ({comparison.interval[0]:.2f}–{comparison.interval[1]:.2f})"
+    if comparison and comparison.reason:
+        verdict = f"{verdict}: {comparison.reason}"
+    peak = contestant.memory["peak_bytes"]
+    return [
+        contestant.format,
+        _ms(contestant.p50_ms),
+        _ms(contestant.p90_ms),
+        _ms(contestant.p99_ms),
+        _ms(contestant.cold_start["total_ms"]) if contestant.cold_start else "–",
+        size(peak) if peak else "–",
+        ratio,
+        verdict,
+    ]
+
+
+def print_status(console: Console, found: dict[str, Any]) -> None:
+    """A device's apps and their releases."""
+    if not found["apps"]:
+        console.print(
+            f"{found['device']}: no app yet. Next: edgefreeze deploy MODEL --host {found['device']}"
+        )
+        return
+    for app in found["apps"]:
+        phase = f" [yellow]({app['phase']})[/]" if app["phase"] not in ("COMMITTED", None) else ""
+        console.print(f"[bold]{found['device']}: {app['app']} runs {short(app['release'])}[/]{phase}")
+        table = _table("release", "", "built", "target", "size", "formats")
+        for release in app["releases"]:
+            role = "active" if release["release"] == app["release"] else ""
+            role = "previous" if release["release"] == app["previous"] and not role else role
+            table.add_row(
+                short(release["release"]), role, release["created"] or "", release["target"] or "",
+                size(release["bytes"] or 0), " ".join(release["formats"]),
+            )  # fmt: skip
+        console.print(table)
+    if found["disk_free_bytes"] is not None:
+        console.print(
+            f"[dim]{size(found['store_bytes'] or 0)} of ours, {size(found['disk_free_bytes'])} free[/]"
+        )
+
+
+def print_history(console: Console, found: dict[str, Any]) -> None:
+    """The log of an app."""
+    table = _table("time", "event", "release", "before", "who", "detail")
+    for entry in found["entries"]:
+        table.add_row(
+            entry["time"] or "", entry["event"] or "", short(entry["release"]), short(entry["previous"]),
+            entry["who"] or "", entry["detail"] or "",
+        )  # fmt: skip
+    console.print(f"[bold]{found['device']}: {found['app']}[/]")
+    console.print(table)

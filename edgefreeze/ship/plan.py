@@ -1,0 +1,104 @@
+"""What a ship has to bring: pure. Release, runtimes and the device's answer in; a list of content out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from edgefreeze.errors import Failure
+from edgefreeze.release.manifest import Content, Release
+from edgefreeze.runtimes import Choice, Tree
+from edgefreeze.text import size
+from edgefreeze.types import DeviceFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimePlan:
+    """A runtime on the device: the interpreter's own packages, or a tree to bring."""
+
+    choice: Choice
+    tree: Tree | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShipPlan:
+    """What the release needs on the device, what of it is missing there, and what that weighs."""
+
+    release: Release
+    runtimes: tuple[RuntimePlan, ...]
+    bring: tuple[Content, ...]
+    """Missing there, each digest once, in the order to send."""
+    bytes_total: int
+    """All that the release and its runtimes consist of."""
+    bytes_needed: int
+
+    @property
+    def bytes_saved(self) -> int:
+        """What the device has already."""
+        return self.bytes_total - self.bytes_needed
+
+
+def everything(release: Release, runtimes: Iterable[RuntimePlan]) -> tuple[Content, ...]:
+    """All content that the device must have, each digest once: the release's files, then the trees'."""
+    found: dict[str, Content] = {c.sha256: c for c in release.contents}
+    for runtime in runtimes:
+        if runtime.tree is not None:
+            for file in runtime.tree.files:
+                found.setdefault(
+                    file.sha256,
+                    Content(sha256=file.sha256, bytes=file.bytes, source=runtime.tree.folder / file.path),
+                )
+    return tuple(found.values())
+
+
+def plan(release: Release, runtimes: tuple[RuntimePlan, ...], missing: frozenset[str]) -> ShipPlan:
+    """The plan, given the digests that the device says it lacks."""
+    content = everything(release, runtimes)
+    bring = tuple(c for c in content if c.sha256 in missing)
+    return ShipPlan(
+        release=release,
+        runtimes=runtimes,
+        bring=bring,
+        bytes_total=sum(c.bytes for c in content),
+        bytes_needed=sum(c.bytes for c in bring),
+    )
+
+
+def binding(facts: DeviceFacts, runtimes: tuple[RuntimePlan, ...], runner: dict[str, str]) -> dict[str, Any]:
+    """Which interpreter and which tree runs each runner module on this device. `runner` maps modules of
+    device/runtimes to runtimes."""
+    trees = {r.choice.runtime: (r.tree.id if r.tree else None) for r in runtimes}
+    return {
+        "python": facts.python_executable,
+        "runtimes": {
+            module: {"tree": trees[runtime]} for module, runtime in sorted(runner.items()) if runtime in trees
+        },
+    }
+
+
+def check_space(ship: ShipPlan, facts: DeviceFacts, keep_free_mb: int, where: str) -> None:
+    """Raise Failure disk-space where the device cannot hold what is to come and keep its reserve.
+
+    Files of a file system with 4 KiB blocks: each is counted rounded up.
+    """
+    needed = sum(-(-c.bytes // 4096) * 4096 for c in ship.bring) + keep_free_mb * 1_000_000
+    if facts.disk_free_bytes is not None and facts.disk_free_bytes < needed:
+        raise Failure(
+            "disk-space",
+            f"{where}: too little space on the device",
+            expected=f"{size(needed)} free ({size(ship.bytes_needed)} to bring, {keep_free_mb} MB reserve)",
+            found=f"{size(facts.disk_free_bytes)} free",
+            retry_safe=True,
+            next="free some space there, or leave TensorFlow out: --no-tf",
+        )
+    # Content is linked into its place, so a file costs one inode; folders come on top.
+    inodes = len(ship.bring) + len(ship.bring) // 4 + 64
+    if facts.disk_free_inodes is not None and 0 < facts.disk_free_inodes < inodes:
+        raise Failure(
+            "disk-space",
+            f"{where}: too few inodes on the device",
+            expected=f"{inodes} free",
+            found=f"{facts.disk_free_inodes} free",
+            retry_safe=True,
+        )

@@ -1,0 +1,211 @@
+"""Executes a ship on a connected helper, step by step. What is decided stands in plan.py; what happens on
+the device stands in edgefreeze/device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from edgefreeze.errors import Failure
+from edgefreeze.progress import Progress
+from edgefreeze.release.manifest import Release
+from edgefreeze.ship.plan import RuntimePlan, ShipPlan, binding, everything, plan
+from edgefreeze.text import clean, short, size
+from edgefreeze.transport.client import Helper, Upload
+from edgefreeze.types import DeviceFacts, Parity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppState:
+    """What an app's folder on the device says."""
+
+    active: str | None
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTest:
+    """How one artifact did on the device against the golden outputs."""
+
+    format: str
+    ok: bool
+    parity: Parity | None = None
+    seconds: float | None = None
+    error: str | None = None
+
+
+def probe(helper: Helper, python: str | None = None) -> DeviceFacts:
+    """The device's facts; `python` is the interpreter that will run the models, if not the helper's.
+
+    Raises Failure protocol where what came is no facts.
+    """
+    result = helper.request("probe", {"python": python} if python else {})
+    try:
+        facts = msgspec.convert(result, DeviceFacts, strict=True)
+    except msgspec.ValidationError as error:
+        raise Failure(
+            "protocol", f"{helper.where}: the probe's answer makes no sense: {clean(str(error), 200)}"
+        ) from None
+    return _cleaned(facts)
+
+
+def _cleaned(facts: DeviceFacts) -> DeviceFacts:
+    """Every text of the facts, fit for a terminal: they come from outside."""
+    fields: dict[str, Any] = msgspec.to_builtins(facts)
+    for key, value in fields.items():
+        if isinstance(value, str):
+            fields[key] = clean(value, 300)
+    fields["packages"] = {clean(k, 80): clean(v, 80) for k, v in facts.packages.items()}
+    fields["cpu_features"] = tuple(clean(f, 40) for f in facts.cpu_features[:200])
+    return DeviceFacts(**fields)
+
+
+def open_app(helper: Helper, app: str, who: str) -> AppState:
+    """Take the app's lock and let the device recover what an earlier run left. Raises Failure locked."""
+    return app_state(helper.request("open_app", {"app": app, "who": who, "mode": "write"}))
+
+
+def app_state(result: dict[str, Any]) -> AppState:
+    """active and previous of an answer, checked."""
+
+    def identity(value: Any) -> str | None:
+        return clean(value, 64) if isinstance(value, str) else None
+
+    return AppState(active=identity(result.get("active")), previous=identity(result.get("previous")))
+
+
+def ask_missing(helper: Helper, release: Release, runtimes: tuple[RuntimePlan, ...]) -> ShipPlan:
+    """Ask which content the device lacks, and plan. A tree that is whole there is not asked about."""
+    there = {
+        r.tree.id
+        for r in runtimes
+        if r.tree and helper.request("has_tree", {"id": r.tree.id}).get("present") is True
+    }
+    absent = tuple(r for r in runtimes if r.tree is None or r.tree.id not in there)
+    content = everything(release, absent)
+    result = helper.request("missing", {"digests": [[c.sha256, c.bytes] for c in content]})
+    missing = result.get("missing")
+    if not isinstance(missing, list) or not all(isinstance(m, str) for m in missing):
+        raise Failure("protocol", f"{helper.where}: the list of missing content makes no sense")
+    return plan(release, runtimes, frozenset(missing))
+
+
+def send(helper: Helper, ship: ShipPlan, progress: Progress) -> int:
+    """Bring what is missing, and put the runtimes' trees together. Returns the payload bytes sent."""
+    progress.step("send", f"sending {size(ship.bytes_needed)}", ship.bytes_needed)
+    sent = helper.put(
+        (Upload(c.sha256, c.bytes, lambda c=c: c.source.open("rb")) for c in ship.bring),  # type: ignore[misc]
+        progress.advance,
+    )
+    helper.request("commit", silence_s=600)
+    for runtime in ship.runtimes:
+        if runtime.tree is not None:
+            progress.step("runtime", f"putting {runtime.choice.runtime} together on the device")
+            helper.request("tree", {"id": runtime.tree.id, "files": runtime.tree.listing()})
+    return sent
+
+
+def stage(
+    helper: Helper, ship: ShipPlan, facts: DeviceFacts, runner: dict[str, str], progress: Progress
+) -> None:
+    """Have the release put together, read back and hashed on the device. Raises Failure digest-mismatch."""
+    total = sum(f["bytes"] for f in ship.release.manifest["files"])
+    progress.step("verify", "reading back and hashing on the device", total)
+    done = 0
+
+    def on_event(event: dict[str, Any]) -> None:
+        nonlocal done
+        now = event.get("done")
+        if event.get("kind") == "verify" and isinstance(now, int) and done < now <= total:
+            progress.advance(now - done)
+            done = now
+
+    release = ship.release
+    result = helper.request(
+        "stage",
+        {
+            "app": release.manifest["app"],
+            "manifest": release.manifest_text,
+            "envelope": release.envelope_text,
+            "binding": binding(facts, ship.runtimes, runner),
+        },
+        on_event=on_event,
+    )
+    if result.get("release") != release.id:
+        raise Failure(
+            "protocol",
+            f"{helper.where}: the device staged another release",
+            found=str(result.get("release"))[:64],
+        )
+
+
+def self_test(helper: Helper, release: Release, *, threads: int, progress: Progress) -> tuple[SelfTest, ...]:
+    """Run every artifact on the golden inputs in its own runtime on the device.
+
+    Raises Failure selftest-failed where one does not compute what the model computes; the release is not
+    active then, and is thrown away there.
+    """
+    progress.step("selftest", "self-test on the device")
+    app = release.manifest["app"]
+    result = helper.request("selftest", {"app": app, "release": release.id, "threads": threads})
+    try:
+        tests = msgspec.convert(result.get("artifacts"), tuple[SelfTest, ...], strict=False)
+    except msgspec.ValidationError as error:
+        raise Failure(
+            "protocol", f"{helper.where}: the self-test's answer makes no sense: {clean(str(error), 200)}"
+        ) from None
+    bad = [t for t in tests if not t.ok]
+    if (
+        bad
+        or result.get("passed") is not True
+        or {t.format for t in tests} != {a.format for a in release.artifacts}
+    ):
+        _discard(helper, app, release.id)
+        raise Failure(
+            "selftest-failed",
+            f"{helper.where}: release {short(release.id)} does not compute there what the model computes",
+            expected="; ".join(_expected(t) for t in bad) or "every artifact tested",
+            found="; ".join(_found(t) for t in bad) or "too few tests",
+            device_state=helper.state_sentence(),
+            retry_safe=True,
+            next="leave the format out with --format, or look at the device's runtime",
+        )
+    return tests
+
+
+def _expected(test: SelfTest) -> str:
+    worst = _worst(test.parity)
+    return (
+        f"{test.format}: error at most {worst.tolerance:.1e} of the output's range"
+        if worst
+        else f"{test.format} runs"
+    )
+
+
+def _found(test: SelfTest) -> str:
+    worst = _worst(test.parity)
+    if test.error or worst is None:
+        return f"{test.format}: {clean(test.error or 'no result', 300)}"
+    reason = f" ({clean(worst.reason, 100)})" if worst.reason else ""
+    return f"{test.format}: {worst.max_rel:.1e} in output '{clean(worst.name, 60)}'{reason}"
+
+
+def _worst(parity: Parity | None) -> Any:
+    failed: Sequence[Any] = [o for o in parity.outputs if not o.ok] if parity else []
+    return max(failed, key=lambda o: o.max_rel, default=None)
+
+
+def _discard(helper: Helper, app: str, release: str) -> None:
+    try:
+        helper.request("discard", {"app": app, "release": release})
+    except Failure:
+        return  # it stays unused there, and the next run clears it away
+
+
+def activate(helper: Helper, release: Release, progress: Progress) -> AppState:
+    """Switch the app to the release."""
+    progress.step("activate", f"switching to {short(release.id)}")
+    return app_state(helper.request("activate", {"app": release.manifest["app"], "release": release.id}))

@@ -1,0 +1,134 @@
+"""Reading the project's TOML files: typed, with file, line and nearest key in every error."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgefreeze.errors import Failure, nearest
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_HEADER = re.compile(r"^\s*\[{1,2}\s*([^\]]+?)\s*\]{1,2}")
+_KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
+_UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
+
+
+def read(path: Path, schema: type[T]) -> T:
+    """Decode a TOML file into a msgspec Struct that forbids unknown fields.
+
+    Raises Failure config-syntax, config-key or config-value, naming file, line and the nearest key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure("config-syntax", f"{path} cannot be read: {error}", found=str(error)) from None
+    return parse(text, str(path), schema)
+
+
+def parse(text: str, where: str, schema: type[T]) -> T:
+    """As read(), from a text; `where` names it in errors."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Failure("config-syntax", f"{where} is not valid TOML: {error}", found=str(error)) from None
+    try:
+        return msgspec.convert(data, schema, strict=True)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), text, where, schema) from None
+
+
+def _explain(problem: str, text: str, where: str, schema: type[msgspec.Struct]) -> Failure:
+    unknown = _UNKNOWN.search(problem)
+    if unknown:
+        key, path = unknown["key"], unknown["path"] or ""
+        place = f"{where}, line {_line(text, _steps(path), key)}"
+        known = _fields_at(schema, _steps(path))
+        near = nearest(key, known)
+        return Failure(
+            "config-key",
+            f"{place}: unknown key '{key}'" + (f"; did you mean '{near}'?" if near else ""),
+            expected="one of " + ", ".join(sorted(known)),
+            found=key,
+        )
+    match = _AT.match(problem)
+    assert match is not None  # the pattern matches any text
+    steps = _steps(match["path"] or "")
+    key = steps.pop() if steps and isinstance(steps[-1], str) else ""
+    place = f"{where}, line {_line(text, steps, str(key))}"
+    what = match["what"]
+    expected = re.match(r"Expected `([^`]*)`, got `([^`]*)`", what)
+    return Failure(
+        "config-value",
+        f"{place}: " + (f"'{key}': " if key else "") + what,
+        expected=expected[1] if expected else None,
+        found=expected[2] if expected else None,
+    )
+
+
+def _steps(path: str) -> list[str | int]:
+    """'.formats[1].tolerance' to ['formats', 1, 'tolerance']."""
+    return [
+        int(index) if index else name
+        for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", path.replace("[...]", "[0]"))
+    ]
+
+
+def _fields_at(schema: Any, steps: list[str | int]) -> list[str]:
+    """The keys that the schema knows at a path."""
+    info = msgspec.inspect.type_info(schema)
+    for step in steps:
+        info = _inner(info)
+        if isinstance(info, msgspec.inspect.StructType):
+            found = [f.type for f in info.fields if f.encode_name == step]
+            if not found:
+                return []
+            info = found[0]
+        elif isinstance(info, msgspec.inspect.DictType):
+            info = info.value_type
+    info = _inner(info)
+    return [f.encode_name for f in info.fields] if isinstance(info, msgspec.inspect.StructType) else []
+
+
+def _inner(info: Any) -> Any:
+    """Through unions with None and through arrays to what they hold."""
+    while True:
+        if isinstance(info, msgspec.inspect.UnionType):
+            info = next((t for t in info.types if not isinstance(t, msgspec.inspect.NoneType)), info.types[0])
+        elif isinstance(info, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
+            info = info.item_type
+        else:
+            return info
+
+
+def _line(text: str, steps: list[str | int], key: str) -> int:
+    """The line (from 1) of a key in the table that the steps lead to; the table's line where it is not
+    found, 1 where there is no such table either."""
+    table = [str(s) for s in steps if isinstance(s, str)]
+    index = next((s for s in steps if isinstance(s, int)), None)
+    here: list[str] = []
+    seen = -1
+    table_line = 1
+    for number, line in enumerate(text.splitlines(), 1):
+        header = _HEADER.match(line)
+        if header:
+            here = [part.strip(" \"'") for part in header[1].split(".")]
+            if here == table:
+                seen += 1
+                if index is None or seen == index:
+                    table_line = number
+            if [*here] == [*table, key]:
+                return number
+            continue
+        found = _KEY.match(line)
+        if not found:
+            continue
+        dotted = [*here, *(part.strip("\"'") for part in found[1].split("."))]
+        if dotted == [*table, key] and (index is None or seen == index or seen == -1):
+            return number
+    return table_line

@@ -1,0 +1,1 @@
+"""A byte stream to the helper on a device."""

@@ -1,0 +1,263 @@
+"""The host's end of the framed protocol: requests, answers, blobs, over any transport."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from edgefreeze.device import protocol
+from edgefreeze.device.protocol import EndOfStream, ProtocolError
+from edgefreeze.errors import CODES, Failure
+from edgefreeze.inventory import Device, local_root
+from edgefreeze.text import clean, short
+from edgefreeze.transport.channel import Greeting, Stream, greet
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+SILENCE_S = 45.0
+"""Without a heartbeat for this long (they come every 5 s) the device is taken for gone."""
+_PING_S = 30.0
+_AHEAD = 256
+"""Requests that may be under way before an answer is read: their answers must fit in any pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Content to bring: its digest, its size, and how to open it."""
+
+    sha256: str
+    bytes: int
+    open: Callable[[], BinaryIO]
+
+
+class Helper:
+    """The helper on a device. One thread at a time talks to it; a second one keeps an idle line alive."""
+
+    def __init__(self, stream: Stream, where: str, greeting: Greeting) -> None:
+        self._stream = stream
+        self.where = where
+        self.greeting = greeting
+        self._id = 0
+        self._lock = threading.RLock()
+        self._last = time.monotonic()
+        self._closed = threading.Event()
+        self._app: dict[str, Any] | None = None
+        self._broken = False
+        self._pinger = threading.Thread(target=self._keep_alive, daemon=True)
+        self._pinger.start()
+
+    def __enter__(self) -> Helper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def request(
+        self,
+        op: str,
+        args: dict[str, Any] | None = None,
+        *,
+        blob: bytes | None = None,
+        on_event: OnEvent | None = None,
+        silence_s: float = SILENCE_S,
+    ) -> dict[str, Any]:
+        """Ask and wait for the answer's result; a blob in the answer is under the key "blob".
+
+        Raises Failure with the device's code, or helper-died, device-silent, protocol.
+        """
+        with self._lock, self._talking(op):
+            self._stream.set_timeout(silence_s)
+            number = self._send(op, args or {}, blob)
+            return self._receive(number, op, on_event)
+
+    def put(self, uploads: Iterable[Upload], on_bytes: Callable[[int], None]) -> int:
+        """Send contents, pipelined, to the device's store. Returns the payload bytes sent.
+
+        on_bytes is told of every piece's size. Raises as request().
+        """
+        sent = 0
+        waiting: list[int] = []
+        with self._lock, self._talking("put"):
+            self._stream.set_timeout(SILENCE_S)
+            for upload in uploads:
+                message = {"op": "put", "args": {"sha256": upload.sha256, "bytes": upload.bytes}}
+                waiting.append(self._write(message, upload.bytes))
+                with upload.open() as file:
+                    left = upload.bytes
+                    while left:
+                        piece = file.read(min(protocol.MAX_DATA, left))
+                        if not piece:
+                            raise Failure(
+                                "internal", f"{upload.sha256[:12]} is {left} bytes shorter than it was"
+                            )
+                        protocol.write_frame(self._stream.writer, b"D", piece)
+                        left -= len(piece)
+                        sent += len(piece)
+                        on_bytes(len(piece))
+                while len(waiting) >= _AHEAD:
+                    self._stream.writer.flush()
+                    self._receive(waiting.pop(0), "put", None)
+            self._stream.writer.flush()
+            for number in waiting:
+                self._receive(number, "put", None)
+        return sent
+
+    def close(self) -> None:
+        """Say goodbye and end the stream. Never raises."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        if not self._broken and self._lock.acquire(timeout=1):
+            try:
+                with contextlib.suppress(Exception):
+                    self._stream.set_timeout(2.0)
+                    self._send("bye", {}, None)
+            finally:
+                self._lock.release()
+        self._stream.close()
+
+    def _keep_alive(self) -> None:
+        while not self._closed.wait(_PING_S / 3):
+            if time.monotonic() - self._last < _PING_S or not self._lock.acquire(blocking=False):
+                continue
+            try:
+                if not self._closed.is_set():
+                    self.request("ping", silence_s=SILENCE_S)
+            except Failure:
+                return  # the next request says what happened
+            finally:
+                self._lock.release()
+
+    def _send(self, op: str, args: dict[str, Any], blob: bytes | None) -> int:
+        number = self._write({"op": op, "args": args}, len(blob) if blob is not None else 0)
+        if blob:
+            protocol.write_blob(self._stream.writer, blob)
+        self._stream.writer.flush()
+        return number
+
+    def _write(self, message: dict[str, Any], blob: int) -> int:
+        self._id += 1
+        message = {"id": self._id, **message}
+        if blob:
+            message["blob"] = blob
+        protocol.write_frame(self._stream.writer, b"J", protocol.canonical(message))
+        return self._id
+
+    def _receive(self, number: int, op: str, on_event: OnEvent | None) -> dict[str, Any]:
+        while True:
+            message = protocol.read_message(self._stream.reader)
+            if message.get("id") != number:
+                raise ProtocolError(f"an answer to {message.get('id')!r} where {number} was due")
+            event = message.get("event")
+            if isinstance(event, dict):
+                if on_event is not None and event.get("kind") != "heartbeat":
+                    on_event(event)
+                continue
+            if message.get("ok") is not True:
+                raise self._failure(message.get("error"), op)
+            result = message.get("result")
+            if not isinstance(result, dict):
+                raise ProtocolError("an answer without a result")
+            size = protocol.blob_size(message)
+            if size:
+                pieces = protocol.read_blob(lambda: protocol.read_frame(self._stream.reader), size)
+                result["blob"] = b"".join(pieces)
+            if op in ("open_app", "activate", "rollback"):
+                self._app = result
+            return result
+
+    def _failure(self, error: Any, op: str) -> Failure:
+        """The device's own error, cleaned: everything in it is text from outside."""
+        if not isinstance(error, dict):
+            raise ProtocolError("an error that is no object")
+        code = str(error.get("code", "protocol"))
+        text = {
+            key: clean(str(error[key]), 1500)
+            for key in ("message", "expected", "found")
+            if error.get(key) is not None
+        }
+        state = error.get("device_state")
+        if isinstance(state, dict):
+            self._app = {**(self._app or {}), **state}
+        retry = error.get("retry_safe")
+        return Failure(
+            code if code in CODES else "device-internal",
+            f"{self.where}: {text.get('message', op)}",
+            expected=text.get("expected"),
+            found=text.get("found"),
+            device_state=self.state_sentence(),
+            retry_safe=retry if isinstance(retry, bool) else None,
+            detail=clean(str(error.get("trace") or error.get("stderr") or ""), 8000) or None,
+        )
+
+    def state_sentence(self) -> str | None:
+        """What the app on the device runs, as far as this session was told."""
+        if self._app is None:
+            return None
+        active = self._app.get("active")
+        if not isinstance(active, str):
+            return "no release is active there; nothing was switched"
+        return f"release {short(clean(active, 64))} is active there"
+
+    @contextlib.contextmanager
+    def _talking(self, op: str) -> Iterator[None]:
+        """Turns whatever breaks the stream into a Failure that names the step."""
+        if self._broken:
+            raise Failure("helper-died", f"{self.where}: the connection is gone", retry_safe=True)
+        try:
+            yield
+        except Failure:
+            raise
+        except TimeoutError:
+            raise self._gone("device-silent", f"no sign of life for {SILENCE_S:.0f} s", op) from None
+        except (EndOfStream, OSError) as error:
+            raise self._gone("helper-died", str(error) or "the connection was closed", op) from None
+        except ProtocolError as error:
+            raise self._gone("protocol", str(error), op) from None
+        except BaseException:
+            self._broken = True  # half a message may be under way: nothing more can be said
+            raise
+        finally:
+            self._last = time.monotonic()
+
+    def _gone(self, code: str, why: str, op: str) -> Failure:
+        self._broken = True
+        stderr = clean(self._stream.stderr_tail(), 1500)
+        state = self.state_sentence()
+        return Failure(
+            code,
+            f"{self.where}: lost during '{op}': {clean(why, 300)}",
+            found=stderr or None,
+            device_state=(state + ", as last heard; the next command checks and recovers") if state else None,
+            retry_safe=True,
+            next="the same command again",
+        )
+
+
+def connect(device: Device, ask: Callable[[str], str | None] = lambda prompt: None) -> Helper:
+    """Open the device's transport and turn it into a helper. Raises Failure as the transports and greet()."""
+    stream: Stream
+    if device.transport == "local":
+        import sys
+
+        from edgefreeze.transport import local
+
+        stream = local.open_stream(device.python or sys.executable)
+        where, root = device.name, device.root or str(local_root())
+    else:
+        from edgefreeze.transport import ssh
+
+        assert device.host is not None
+        stream = ssh.open_stream(device.host, device.python or "python3", ask)
+        where, root = device.name, device.root or "~/.edgefreeze"
+    try:
+        # An emulated or small board may take seconds to start Python.
+        greeting = greet(stream, where=where, root=root, timeout_s=60.0)
+    except BaseException:
+        stream.close()
+        raise
+    return Helper(stream, where, greeting)

@@ -1,0 +1,105 @@
+"""The worker: the process that owns TensorFlow. Started by edgefreeze.worker.client.
+
+in:     stdin, one line: a JSON request {"op": "convert" | "evaluate", ...}. Then stdin stays open; its
+        end means that nobody waits any more, and the worker leaves.
+out:    stdout, one JSON object per line: any number of events, then one reply, then exit status 0.
+          {"event": "stage", "name": "load"}    {"event": "progress", "done": n, "total": n}
+          {"result": {...}}   or   {"error": {"code", "message", "expected", "found", "next", ...}}
+log:    stderr, and whatever TensorFlow or a model prints: stdout is moved aside before anything is
+        imported, so that a stray print cannot break the protocol.
+
+convert   {"model": path, "out": folder, "formats": [{"format", "precision", "options"}],
+           "signature": key | null, "tags": [..] | null, "samples": npz | null,
+           "freeze": {"optimize": "none" | "safe", "lower_control_flow": bool, "aggressive_inlining": bool,
+                      "batch": int | null},
+           "tolerances": {format: float}}
+          → types.Conversion; writes the artifacts and golden.npz into `out`
+evaluate  {"model", "signature", "tags", "data": npz of inputs, "out": npz to write}
+          → {"calls": n, "outputs": [names], "seconds": s}
+
+Expected failures are error replies with a code of edgefreeze.errors; anything else is "internal", its
+traceback in the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from typing import Any, BinaryIO
+
+from edgefreeze.errors import Failure
+from edgefreeze.text import clean
+
+_ABANDONED = 75
+
+
+def main() -> int:
+    """Answer the one request on stdin."""
+    replies = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    stdin = sys.stdin.buffer
+    line = stdin.readline()
+    if not line:
+        return _ABANDONED
+    threading.Thread(target=_leave_when_abandoned, args=(stdin,), daemon=True).start()
+
+    def emit(message: dict[str, Any]) -> None:
+        replies.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+
+    try:
+        reply = {"result": _answer(json.loads(line), emit)}
+    except Failure as failure:
+        traceback.print_exc()
+        reply = {"error": failure.as_json()}
+    except Exception as error:
+        traceback.print_exc()
+        reply = {
+            "error": Failure(
+                "internal",
+                f"The worker met an error of its own: {type(error).__name__}: {clean(str(error), 300)}",
+            ).as_json()
+        }
+    emit(reply)
+    return 0
+
+
+def _answer(request: dict[str, Any], emit: Any) -> Any:
+    emit({"event": "stage", "name": "start"})
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError as error:
+        raise Failure(
+            "worker-no-tensorflow",
+            "Freezing and converting need TensorFlow, which is not installed beside edgefreeze.",
+            expected="the packages of the extra 'convert' in " + sys.prefix,
+            found=clean(str(error), 300),
+            next="pip install 'edgefreeze[convert]'",
+        ) from error
+    import msgspec
+
+    if request["op"] == "convert":
+        from edgefreeze.worker.convert import convert
+
+        return msgspec.to_builtins(convert(request, emit))
+    if request["op"] == "evaluate":
+        from edgefreeze.worker.evaluate import evaluate
+
+        return evaluate(request, emit)
+    raise Failure("internal", f"The worker knows no operation {request['op']!r}.")
+
+
+def _leave_when_abandoned(stdin: BinaryIO) -> None:
+    while stdin.read(4096):
+        pass
+    os._exit(_ABANDONED)
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # TensorFlow's threads and the one that waits on stdin need no farewell, and can spoil one.
+    os._exit(status)

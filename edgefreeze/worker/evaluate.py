@@ -1,0 +1,57 @@
+"""The operation `evaluate`: the original's outputs for all rows of a data set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgefreeze.device import tensors
+from edgefreeze.errors import Failure
+from edgefreeze.text import clean
+from edgefreeze.worker import sources
+from edgefreeze.worker.samples import batches, read_samples
+from edgefreeze.worker.sources import Options
+
+ROWS = 64
+
+
+def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Run the model on the rows of `data`, ROWS at a time where its batch is free, and write its outputs.
+
+    Raises Failure: what loading raises, samples-bad.
+    """
+    path, tags = Path(request["model"]), request.get("tags")
+    emit({"event": "stage", "name": "load"})
+    options = Options(signature=request.get("signature"), tags=tuple(tags) if tags else None)
+    source = sources.module(sources.find(path)).load(path, options)
+    calls = batches(read_samples(Path(request["data"])), source.inputs, ROWS)
+    emit({"event": "stage", "name": "evaluate"})
+    started = time.monotonic()
+    results = []
+    for done, call in enumerate(calls, 1):
+        try:
+            results.append(source.run(call))
+        except Exception as error:
+            raise Failure(
+                "samples-bad",
+                "The model fails on the data.",
+                expected="inputs that the model accepts",
+                found=f"call {done} of {len(calls)}: {type(error).__name__}: {clean(str(error), 400)}",
+            ) from error
+        emit({"event": "progress", "done": done, "total": len(calls)})
+    outputs = {t.name: join([r[t.name] for r in results]) for t in source.outputs}
+    Path(request["out"]).write_bytes(tensors.encode(outputs))
+    return {
+        "calls": len(calls),
+        "outputs": list(outputs),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def join(parts: list[np.ndarray]) -> np.ndarray:
+    """The outputs of all calls, row after row; of calls that give a scalar, one element each."""
+    return np.concatenate([np.atleast_1d(part) for part in parts])

@@ -1,0 +1,204 @@
+"""Golden inputs, on which a release is proved here and on the board, and the original's outputs for them.
+
+Either the user's samples, or drawn: of several distributions the one whose outputs move most. A draw that
+leaves the outputs still proves nothing, since a broken model would pass on it too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefreeze.device import parity
+from edgefreeze.errors import Failure
+from edgefreeze.text import clean
+from edgefreeze.types import GoldenData, Shape, Tensor
+from edgefreeze.worker.samples import batches
+from edgefreeze.worker.sources import Source
+
+if TYPE_CHECKING:
+    from edgefreeze.worker.sources import Arrays
+
+CASES = 4
+MOST_SAMPLES = 16
+SEED = 20_161_109
+SAME = 1e-6
+"""Two calls of the original on one input may differ by this, relative to the output's range:
+threads add up in any order. A model with state or random numbers differs by far more."""
+
+_SIZES = (16, 32, 64, 128, 224, 8, 4, 2, 1)
+"""Tried in turn for a dimension that is free and not the batch. Large ones first: at size 1 a convolution
+or an attention runs and uses hardly any of its weights."""
+_UNKNOWN_RANK: tuple[tuple[int, ...], ...] = ((1,), (1, 16), (1, 32, 32, 3), ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """Cases of inputs, the original's outputs for them, and where the inputs come from."""
+
+    inputs: list[Arrays]
+    outputs: list[Arrays]
+    data: GoldenData
+
+
+def make(source: Source, samples: Arrays | None) -> Golden:
+    """Golden data from the samples (at most MOST_SAMPLES cases, spread evenly), or drawn.
+
+    Raises Failure samples-bad, model-stateful.
+    """
+    if samples is not None:
+        cases = batches(samples, source.inputs, rows=1)
+        last, steps = len(cases) - 1, MOST_SAMPLES - 1
+        inputs = [cases[i] for i in sorted({round(step * last / steps) for step in range(MOST_SAMPLES)})]
+        method = f"{len(inputs)} of {len(cases)} samples"
+        try:
+            outputs = [source.run(case) for case in inputs]
+        except Exception as error:
+            raise Failure(
+                "samples-bad",
+                "The model fails on the samples.",
+                expected="inputs that the model accepts",
+                found=f"{type(error).__name__}: {clean(str(error), 400)}",
+            ) from error
+        kind = "samples"
+    else:
+        inputs, outputs, method = _draw(source)
+        kind = "drawn"
+    _refuse_state(source, inputs[0], outputs[0])
+    return Golden(
+        inputs=inputs, outputs=outputs, data=GoldenData(source=kind, method=method, cases=len(inputs))
+    )
+
+
+def _draw(source: Source) -> tuple[list[Arrays], list[Arrays], str]:
+    """(inputs, outputs, method) of the draw that moves the outputs most, of those that run."""
+    best: tuple[float, list[Arrays], list[Arrays], str] | None = None
+    trouble = ""
+    for shapes in _shapes(source.inputs):
+        for method, draw in _draws(source.inputs):
+            generator = np.random.Generator(np.random.PCG64(SEED))
+            inputs = [
+                {
+                    t.name: draw[_kind(t.dtype)](generator, s, t.dtype)
+                    for t, s in zip(source.inputs, shapes, strict=True)
+                }
+                for _ in range(CASES)
+            ]
+            try:
+                outputs = [source.run(case) for case in inputs]
+            except Exception as error:  # whatever TensorFlow says: this draw does not suit the model
+                trouble = f"{type(error).__name__}: {clean(str(error), 300)}"
+                continue
+            score = movement(outputs)
+            if score is not None and (best is None or score > best[0]):
+                best = score, inputs, outputs, method
+        if best is not None:
+            free = any(None in (t.shape or (None,))[1:] for t in source.inputs)
+            sizes = f", shapes {[list(s) for s in shapes]}" if free else ""
+            return best[1], best[2], f"{best[3]}{sizes}; outputs move {best[0]:.2g} of their size"
+    raise Failure(
+        "samples-bad",
+        "The model runs on none of the inputs that edgefreeze can draw, so it needs samples of yours.",
+        expected="an .npz with the inputs " + ", ".join(t.name for t in source.inputs),
+        found=trouble or "outputs that are no finite numbers",
+        next="--samples FILE.npz",
+    )
+
+
+def movement(outputs: list[Arrays]) -> float | None:
+    """How much outputs move from case to case, relative to their size, less what sits at an extreme (a
+    saturated output shows no error). The least of all float outputs, 0 where there is none; None where one
+    is not finite."""
+    least: float | None = None
+    for key in outputs[0]:
+        values = [case[key] for case in outputs]
+        if values[0].dtype.kind != "f" or len({v.shape for v in values}) > 1 or values[0].size == 0:
+            continue
+        stack = np.stack([v.astype(np.float64) for v in values])
+        if not np.isfinite(stack).all():
+            return None
+        largest = float(np.abs(stack).max())
+        moved = float(np.abs(stack - stack.mean(axis=0)).mean()) / largest if largest > 0 else 0.0
+        span = float(stack.max() - stack.min())
+        edge = 1e-6 * span
+        pinned = (
+            float(((stack > stack.max() - edge) | (stack < stack.min() + edge)).mean()) if span > 0 else 0.0
+        )
+        score = moved * (1 - pinned)
+        least = score if least is None else min(least, score)
+    return least if least is not None else 0.0
+
+
+def _shapes(inputs: Sequence[Tensor]) -> Iterator[list[tuple[int, ...]]]:
+    """Shapes to try for all inputs at once: a free batch is 1, other free dimensions of one size."""
+
+    def fixed(shape: Shape, size: int) -> tuple[int, ...]:
+        return tuple((1 if i == 0 else size) if s is None else s for i, s in enumerate(shape))
+
+    seen: set[tuple[tuple[int, ...], ...]] = set()
+    for unknown, size in itertools.product(_UNKNOWN_RANK, _SIZES):
+        shapes = [unknown if t.shape is None else fixed(t.shape, size) for t in inputs]
+        if tuple(shapes) not in seen:
+            seen.add(tuple(shapes))
+            yield shapes
+
+
+def _kind(dtype: str) -> str:
+    if dtype in ("string", "bool"):
+        return dtype
+    return "integer" if np.dtype(dtype).kind in "iu" else "float"
+
+
+def _draws(inputs: Sequence[Tensor]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, how to draw each kind of input) for every combination that these inputs can tell apart."""
+    kinds = {_kind(t.dtype) for t in inputs}
+    used = {kind: table for kind, table in _TABLES.items() if kind in kinds}
+    for combination in itertools.product(*(table.items() for table in used.values())):
+        yield (
+            ", ".join(name for name, _ in combination),
+            dict(zip(used, (d for _, d in combination), strict=True)),
+        )
+
+
+def _integers(below: int) -> Any:
+    def draw(g: Any, s: tuple[int, ...], dtype: str) -> Any:
+        return np.asarray(g.integers(0, min(below, int(np.iinfo(dtype).max) + 1), s), dtype)
+
+    return draw
+
+
+def _text(g: Any, s: tuple[int, ...], _: str) -> Any:
+    words = [bytes(g.integers(97, 123, 8).astype(np.uint8)) for _ in range(int(np.prod(s, dtype=int)))]
+    return np.array(words, dtype=object).reshape(s)
+
+
+_TABLES: dict[str, dict[str, Any]] = {
+    "float": {
+        "standard normal": lambda g, s, d: np.asarray(g.standard_normal(s), d),
+        "uniform 0..1": lambda g, s, d: np.asarray(g.random(s), d),
+        "uniform -1..1": lambda g, s, d: np.asarray(g.uniform(-1, 1, s), d),
+        "uniform 0..255": lambda g, s, d: np.asarray(g.uniform(0, 255, s), d),
+    },
+    "integer": {f"integers 0..{n - 1}": _integers(n) for n in (10, 2, 256)},
+    "bool": {"booleans": lambda g, s, d: np.asarray(g.integers(0, 2, s), bool)},
+    "string": {"random words": _text},
+}
+
+
+def _refuse_state(source: Source, inputs: Arrays, outputs: Arrays) -> None:
+    """Raise Failure model-stateful unless a second call gives the same."""
+    result = parity.compare([outputs], [source.run(inputs)], SAME)
+    for output in result["outputs"]:
+        if not output["ok"]:
+            raise Failure(
+                "model-stateful",
+                f"Two calls of the model with the same input differ in the output {output['name']!r}: it "
+                "keeps state or draws random numbers.",
+                expected="the same outputs for the same inputs",
+                found=str(output["reason"]),
+                next="Export an inference function: training=False, no random operations.",
+            )

@@ -1,0 +1,96 @@
+"""The proof on the host: each artifact in its own runtime, in a fresh process that never saw the original.
+
+The process is the device's own runner, from the very helper that is sent to boards. A process that loaded
+the original can lie: what a broken artifact lacks may still be there.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from edgefreeze.device.child import Runner
+from edgefreeze.device.errors import DeviceError
+from edgefreeze.errors import Failure
+from edgefreeze.text import clean
+from edgefreeze.transport import pyz
+from edgefreeze.types import Artifact, Conversion, Parity
+
+GREETING_S = 120.0
+TIMEOUT_S = 1800.0
+THREADS = 1
+STRICT = "frozen_pb"
+"""Everything is derived from the frozen graph: where it differs nothing is worth keeping."""
+
+_NOT_THERE = ("ModuleNotFoundError", "ImportError")
+
+
+def prove(conversion: Conversion, folder: Path) -> Conversion:
+    """The conversion with every artifact that was made "verified" or "refused", or left "unverified" where
+    its runtime is not installed here.
+
+    folder: where the worker wrote. Raises Failure parity-failed where the frozen graph does not compute what
+    the model computes.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgefreeze-prove-") as scratch:
+        program = Path(scratch) / "helper.pyz"
+        program.write_bytes(pyz.build()[0])
+        proved = [
+            _prove(artifact, folder, program) if artifact.status == "unverified" else artifact
+            for artifact in conversion.artifacts
+        ]
+    refuse_wrong(proved)
+    return replace(conversion, artifacts=tuple(proved))
+
+
+def refuse_wrong(artifacts: Sequence[Artifact]) -> None:
+    """Raise Failure parity-failed if the frozen graph ran and does not match, or did not run."""
+    for artifact in artifacts:
+        if artifact.format != STRICT or artifact.status != "refused" or artifact.path is None:
+            continue
+        worst = _worst(artifact.parity)
+        raise Failure(
+            "parity-failed",
+            f"The frozen graph does not compute what the model computes: {artifact.reason}",
+            expected=f"every output within {artifact.tolerance:g} of its range",
+            found=worst or artifact.reason,
+            retry_safe=True,
+            next="Nothing was sent. Freeze it with --optimize none, or leave out what the message names.",
+        )
+
+
+def _prove(artifact: Artifact, folder: Path, program: Path) -> Artifact:
+    assert artifact.path is not None
+    request = {
+        "artifact": msgspec.to_builtins(artifact),
+        "path": str((folder / artifact.path).resolve()),
+        "golden": str((folder / "golden.npz").resolve()),
+        "threads": THREADS,
+        "sys_paths": [],
+        "pycache": sys.pycache_prefix,
+    }
+    try:
+        with Runner(sys.executable, str(program), THREADS, GREETING_S) as runner:
+            runner.call("load", request, TIMEOUT_S)
+            parity = msgspec.convert(runner.call("check", {}, TIMEOUT_S), Parity, strict=False)
+    except DeviceError as error:
+        message = clean(error.message, 500)
+        if message.startswith(_NOT_THERE):
+            return replace(
+                artifact, reason=f"The runtime {artifact.runtime} is not installed here: {message}"
+            )
+        return replace(artifact, status="refused", reason=f"It does not run in {artifact.runtime}: {message}")
+    if parity.ok:
+        return replace(artifact, status="verified", parity=parity)
+    return replace(artifact, status="refused", parity=parity, reason=_worst(parity))
+
+
+def _worst(parity: Parity | None) -> str | None:
+    """The outputs that do not match, in words."""
+    wrong = [o for o in (parity.outputs if parity else ()) if not o.ok]
+    return "; ".join(f"output {o.name!r}: {o.reason}" for o in wrong) or None

@@ -1,0 +1,168 @@
+"""Kinds of models that can be loaded: one file per kind, the filename is the key.
+
+A file offers
+    KIND              what to call it to a user
+    sniff(path)       whether the path holds this kind; looks at the content and imports nothing heavy
+    load(path, opts)  a Source; runs in the worker, raises Failure
+
+This module itself imports no TensorFlow, so that a host can ask what a path holds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from edgefreeze.errors import Failure, nearest
+from edgefreeze.types import Shape, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a user may say about a model: which signature, which tags, a fixed batch size."""
+
+    signature: str | None = None
+    tags: tuple[str, ...] | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A loaded model: a concrete function that takes tensors in the order of `inputs` and returns a dict
+    with the keys of `outputs`, which are sorted, as its graph's outputs are."""
+
+    function: Any
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    signature: str | None
+    save: Callable[[Path], None]
+    """Writes the model as a SavedModel folder that has `signature` with the same keys."""
+    save_method: str
+    labels: dict[str, str] = field(default_factory=dict)
+    """For each captured resource, by its name in the function's graph: "variable 'w'", "table 'words'"."""
+    keep: Any = None
+    """What must stay alive: a loaded SavedModel frees its variables with itself."""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """The model's own outputs for one set of inputs, both by key. Raises what TensorFlow raises."""
+        import tensorflow as tf
+
+        tensors = [tf.constant(inputs[t.name], dtype=t.dtype) for t in self.inputs]
+        results = self.function(*tensors)
+        return {t.name: _array(results[t.name].numpy()) for t in self.outputs}
+
+
+def _array(value: Any) -> np.ndarray:
+    """An array, also of a string scalar, which TensorFlow gives as bytes and NumPy would strip of NULs."""
+    import numpy as np
+
+    return np.array(value, dtype=object) if isinstance(value, bytes) else np.asarray(value)
+
+
+class SourceModule(Protocol):
+    """What a file in this folder offers."""
+
+    KIND: str
+
+    def sniff(self, path: Path) -> bool: ...  # noqa: D102
+
+    def load(self, path: Path, options: Options) -> Source: ...  # noqa: D102
+
+
+def names() -> list[str]:
+    """The kinds, by filename, without importing them."""
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
+
+
+def module(name: str) -> SourceModule:
+    """The file for a kind."""
+    return cast(SourceModule, importlib.import_module(f"{__name__}.{name}"))
+
+
+def find(path: Path) -> str:
+    """The kind of model at a path. Raises Failure: model-missing, model-empty, model-unknown."""
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest(path.name, siblings)
+        raise Failure(
+            "model-missing",
+            f"There is no model at {path}.",
+            expected="a SavedModel folder or a .keras file",
+            found=f"no such file or folder{f'; there is {path.parent / near}' if near else ''}",
+        )
+    content = sorted(p.name for p in path.iterdir()) if path.is_dir() else None
+    if content == [] or (content is None and path.stat().st_size == 0):
+        raise Failure(
+            "model-empty",
+            f"The model {path} is empty.",
+            expected="a SavedModel folder or a .keras file",
+            found="a folder without files" if content == [] else "a file of 0 bytes",
+            next="Save or copy the model again.",
+        )
+    for name in names():
+        if module(name).sniff(path):
+            return name
+    kinds = "; ".join(module(name).KIND for name in names())
+    raise Failure(
+        "model-unknown",
+        f"{path} is no kind of model that edgefreeze knows.",
+        expected=kinds,
+        found=_describe(path, content),
+    )
+
+
+def _describe(path: Path, content: list[str] | None) -> str:
+    if content is None:
+        with path.open("rb") as file:
+            return f"a file of {path.stat().st_size} bytes that begins with {file.read(8)!r}"
+    shown = ", ".join(content[:8]) + (f" and {len(content) - 8} more" if len(content) > 8 else "")
+    inner = [name for name in content if (path / name / "saved_model.pb").is_file()]
+    hint = f"; {path / inner[0]} is a SavedModel" if inner else ""
+    return f"a folder with {shown}{hint}"
+
+
+def trace(call: Callable[[dict[str, Any]], dict[str, Any]], inputs: Sequence[Tensor]) -> Any:
+    """A concrete function of `call` (dict of tensors to dict of tensors) that takes the inputs in order.
+
+    Its graph's inputs are those of `inputs`, then what it captured; its outputs come by sorted key.
+    """
+    import tensorflow as tf
+
+    keys = [t.name for t in inputs]
+    specs = [tf.TensorSpec(t.shape, t.dtype, name=t.name) for t in inputs]
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        return call(dict(zip(keys, tensors, strict=True)))
+
+    return tf.function(serve, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def tensors_of(function: Any, keys: Sequence[str]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """(inputs, outputs) of a function from `trace`, `tensor` being the name in the function's graph."""
+    inputs = tuple(_tensor(k, t) for k, t in zip(keys, function.inputs, strict=False))
+    outputs = tuple(
+        _tensor(k, t) for k, t in zip(sorted(function.structured_outputs), function.outputs, strict=True)
+    )
+    return inputs, outputs
+
+
+def _tensor(key: str, tensor: Any) -> Tensor:
+    return Tensor(name=key, tensor=tensor.name, dtype=tensor.dtype.name, shape=shape_of(tensor.shape))
+
+
+def shape_of(shape: Any) -> Shape | None:
+    """A tf.TensorShape as a tuple, None where the rank is unknown."""
+    return None if shape.rank is None else tuple(shape.as_list())
+
+
+def with_batch(shape: Shape | None, batch: int | None) -> Shape | None:
+    """The shape with a free first dimension set to the batch size, if one is given."""
+    return (batch, *shape[1:]) if batch is not None and shape and shape[0] is None else shape

@@ -1,0 +1,196 @@
+"""A TF2 SavedModel folder: any of its signatures.
+
+Files of Keras 2 carry optimizer slots that today's loader dies of; they are dropped from a copy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from edgefreeze.errors import Failure, nearest
+from edgefreeze.text import clean
+from edgefreeze.types import Tensor
+from edgefreeze.worker.sources import Options, Source, shape_of, tensors_of, trace, with_batch
+
+KIND = "a SavedModel (a folder with saved_model.pb and variables/)"
+_FILES = ("saved_model.pb", "saved_model.pbtxt")
+DEFAULT = "serving_default"
+
+
+def sniff(path: Path) -> bool:
+    """Whether the folder holds a saved_model.pb or .pbtxt."""
+    return path.is_dir() and any((path / name).is_file() for name in _FILES)
+
+
+def load(path: Path, options: Options) -> Source:
+    """Load a SavedModel and pick a signature.
+
+    Raises Failure: model-broken, model-unsupported, model-no-signature, model-signature-choice.
+    """
+    loaded, slots_dropped = _load(path, options.tags)
+    signatures = dict(getattr(loaded, "signatures", {}))
+    key = choose(signatures, options.signature, path)
+    original = signatures[key]
+    specs = original.structured_input_signature[1]
+    inputs = [
+        Tensor(
+            name=name, tensor="", dtype=spec.dtype.name, shape=with_batch(shape_of(spec.shape), options.batch)
+        )
+        for name, spec in sorted(specs.items())
+    ]
+
+    def call(tensors: dict[str, Any]) -> dict[str, Any]:
+        return dict(original(**tensors))
+
+    function = trace(call, inputs)
+    named_inputs, outputs = tensors_of(function, [t.name for t in inputs])
+
+    def save(folder: Path) -> None:
+        shutil.copytree(path, folder)
+        if slots_dropped:
+            _write_without_slots(path, folder)
+
+    return Source(
+        function=function,
+        inputs=named_inputs,
+        outputs=outputs,
+        signature=key,
+        save=save,
+        save_method="copied" + (", without the optimizer's slots" if slots_dropped else ""),
+        labels=_labels(function, loaded),
+        keep=loaded,
+    )
+
+
+def choose(signatures: dict[str, Any], wanted: str | None, path: Path) -> str:
+    """The signature asked for; else serving_default; else the only one."""
+    if not signatures:
+        raise Failure(
+            "model-no-signature",
+            f"The SavedModel {path} has no signature, so nothing says what its inputs and outputs are.",
+            expected=f"at least one signature, such as {DEFAULT}",
+            found="none",
+            next="tf.saved_model.save(model, folder, signatures={'serving_default': concrete_function})",
+        )
+    listed = "; ".join(f"{name}({_arguments(f)})" for name, f in sorted(signatures.items()))
+    if wanted is not None and wanted not in signatures:
+        near = nearest(wanted, list(signatures))
+        hint = f"; did you mean {near!r}?" if near else "."
+        raise Failure(
+            "model-signature-choice",
+            f"The SavedModel {path} has no signature {wanted!r}{hint}",
+            expected=f"one of {listed}",
+            found=wanted,
+            next=f"--signature {near or sorted(signatures)[0]}",
+        )
+    if wanted is not None:
+        return wanted
+    if DEFAULT in signatures:
+        return DEFAULT
+    if len(signatures) > 1:
+        raise Failure(
+            "model-signature-choice",
+            f"The SavedModel {path} has {len(signatures)} signatures and none is called {DEFAULT}.",
+            expected="the name of one of them",
+            found=listed,
+            next=f"--signature {sorted(signatures)[0]}",
+        )
+    return next(iter(signatures))
+
+
+def _arguments(function: Any) -> str:
+    specs = function.structured_input_signature[1]
+    return ", ".join(f"{name}: {spec.dtype.name}{spec.shape}" for name, spec in sorted(specs.items()))
+
+
+def _load(path: Path, tags: tuple[str, ...] | None) -> tuple[Any, bool]:
+    """(the loaded object, whether optimizer slots had to be dropped). Raises Failure."""
+    import tensorflow as tf
+
+    def load(folder: Path) -> Any:
+        return tf.saved_model.load(str(folder), tags=list(tags) if tags else None)
+
+    try:
+        try:
+            return load(path), False
+        except AttributeError as error:
+            if "add_slot" not in str(error):
+                raise
+        with ExitStack() as stack:
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgefreeze-")))
+            for entry in path.iterdir():
+                if entry.name not in _FILES:
+                    (copy / entry.name).symlink_to(entry.resolve())
+            _write_without_slots(path, copy)
+            return load(copy), True
+    except (tf.errors.OpError, OSError, EOFError, UnicodeDecodeError) as error:
+        raise Failure(
+            "model-broken",
+            f"The SavedModel {path} cannot be read: its files are damaged or incomplete.",
+            expected="saved_model.pb and the whole variables/ folder, as TensorFlow wrote them",
+            found=clean(str(error).splitlines()[0], 300),
+            next="Save or copy the model again.",
+        ) from error
+    except Exception as error:
+        if type(error).__name__ == "DecodeError":  # protobuf's, wherever its module lives in this version
+            raise Failure(
+                "model-broken",
+                f"{path / _FILES[0]} is no protobuf message: it is damaged or cut short.",
+                expected="the file as TensorFlow wrote it",
+                found=clean(str(error), 300),
+                next="Save or copy the model again.",
+            ) from error
+        raise Failure(
+            "model-unsupported",
+            f"TensorFlow cannot load the SavedModel {path}.",
+            expected="a SavedModel that tf.saved_model.load accepts" + (f" with tags {tags}" if tags else ""),
+            found=f"{type(error).__name__}: {clean(str(error), 400)}",
+        ) from error
+
+
+def _write_without_slots(path: Path, folder: Path) -> None:
+    """Write the model's saved_model.pb into `folder` without the optimizer's slot variables."""
+    from tensorflow.python.saved_model import loader_impl
+
+    model = loader_impl.parse_saved_model(str(path))
+    for meta_graph in model.meta_graphs:
+        for node in meta_graph.object_graph_def.nodes:
+            del node.slot_variables[:]
+    (folder / _FILES[1]).unlink(missing_ok=True)
+    (folder / _FILES[0]).write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _labels(function: Any, loaded: Any) -> dict[str, str]:
+    """What each captured resource is, by its name in the function's graph, in the model's own words."""
+    known: dict[int, str] = {}
+    for name, child in _children(loaded):
+        handle = getattr(child, "resource_handle", None)
+        if handle is not None:
+            known.setdefault(id(handle), f"table {name!r}")
+    variables = {id(v.handle): f"variable {v.name.split(':')[0]!r}" for v in function.graph.variables}
+    return {
+        internal.op.name: variables.get(id(outer)) or known.get(id(outer), "a resource without a name")
+        for outer, internal in function.graph.captures
+        if internal.dtype.name == "resource"
+    }
+
+
+def _children(root: Any) -> list[tuple[str, Any]]:
+    """(path of attributes, object) for everything that a loaded model tracks."""
+    found: list[tuple[str, Any]] = []
+    seen: set[int] = set()
+    todo: list[tuple[str, Any]] = [("", root)]
+    while todo:
+        path, node = todo.pop(0)
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        found.append((path, node))
+        # The children's names are those of the checkpoint; there is no public way to walk them.
+        children: dict[str, Any] = getattr(node, "_trackable_children", dict)()
+        todo.extend((f"{path}.{name}" if path else name, child) for name, child in children.items())
+    return found
