@@ -33,7 +33,11 @@ class Accuracy:
     rows: int
 
 
-def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
+Evaluation = tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+"""Inputs by name, and the labels."""
+
+
+def load(path: Path) -> Evaluation:
     """Inputs by name and the labels. Raises Failure samples-bad."""
     try:
         arrays = tensors.decode(path.read_bytes())
@@ -62,18 +66,19 @@ def share(outputs: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
 
 
 def on_device(
-    helper: Helper, release: Release, model: Path, data: Path, signature: str | None, *, threads: int
+    helper: Helper, release: Release, model: Path, data: Evaluation, signature: str | None, *, threads: int
 ) -> tuple[Accuracy, ...]:
     """Send the inputs to the device, compute there with every artifact, and judge what comes back."""
-    inputs, labels = load(data)
+    inputs, labels = data
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "original.npz"
+        given, out = Path(folder) / "inputs.npz", Path(folder) / "original.npz"
+        given.write_bytes(tensors.encode(inputs))
         client.run(
             {
                 "op": "evaluate",
                 "model": str(model),
                 "signature": signature,
-                "data": str(data),
+                "data": str(given),
                 "out": str(out),
             }
         )

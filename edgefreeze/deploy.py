@@ -92,6 +92,8 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
     clock = _Clock()
     target, device = request.target, request.device
     formats = wanted_formats(target, request.formats, request.no_tf)
+    # What the user gave is read before anything costs time.
+    evaluation = accuracy.load(request.evaluation) if request.evaluation else None
     with clock("connect"):
         progress.step("connect", f"connecting to {device.name}")
         helper = connect(device, ask)
@@ -116,7 +118,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
                 )
             with clock("runtimes"):
                 plans = _runtime_plans(built.release, choices, facts, progress)
-            outcome = _ship(request, helper, built, plans, facts, progress, clock)
+            outcome = _ship(request, helper, built, plans, facts, evaluation, progress, clock)
     outcome.seconds = clock.seconds
     return outcome
 
@@ -127,6 +129,7 @@ def _ship(
     built: Built,
     plans: tuple[RuntimePlan, ...],
     facts: DeviceFacts,
+    evaluation: accuracy.Evaluation | None,
     progress: Progress,
     clock: _Clock,
 ) -> Outcome:
@@ -150,14 +153,14 @@ def _ship(
         session.stage(helper, ship, facts, runtimes.table().runner, progress)
     with clock("selftest"):
         outcome.selftest = session.self_test(helper, release, threads=target.bench.threads, progress=progress)
-    if request.evaluation is not None:
+    if evaluation is not None:
         with clock("evaluate"):
             progress.step("evaluate", "computing accuracy on the device")
             outcome.accuracy = accuracy.on_device(
                 helper,
                 release,
                 request.model,
-                request.evaluation,
+                evaluation,
                 request.signature,
                 threads=target.bench.threads,
             )

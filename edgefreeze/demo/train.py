@@ -57,7 +57,7 @@ def train(folder: Path) -> float:
     net.compile(
         keras.optimizers.Adam(2e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        ["accuracy"],
+        metrics=["accuracy"],
     )
     net.fit(x_train, y_train, batch_size=64, epochs=20, verbose=0)
     accuracy = float(net.evaluate(x_test, y_test, verbose=0)[1])

@@ -59,7 +59,7 @@ def parse_cpuinfo(text: str) -> Dict[str, Any]:
         if value:
             fields.setdefault(key, value)
     model = fields.get("model name")
-    if model is None and "CPU part" in fields:
+    if "CPU part" in fields:  # beside it a model name says no more than "ARMv7 Processor"
         model = _arm_core(fields.get("CPU implementer", ""), fields["CPU part"])
     features = fields.get("Features") or fields.get("flags") or ""
     return {
@@ -92,8 +92,9 @@ def _arm_core(implementer: str, part: str) -> str:
         "0xd42": "Cortex-A78AE",
         "0xd49": "Neoverse-N2",
     }
-    name = cores.get(part.lower()) if implementer.lower() in ("0x41", "") else None
-    return name or "CPU implementer %s part %s" % (implementer or "unknown", part)
+    if implementer.lower() in ("0x41", "") and part.lower() in cores:
+        return cores[part.lower()]
+    return "CPU implementer %s part %s" % (implementer or "unknown", part)
 
 
 def parse_sizes(text: str) -> Dict[str, int]:

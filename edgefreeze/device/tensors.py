@@ -8,6 +8,7 @@ string types are read as well. In memory strings are arrays of dtype object that
 import base64
 import io
 import zipfile
+import zlib
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 Array = Any
@@ -19,6 +20,17 @@ Case = Tuple[Tensors, Tensors]
 MAX_BYTES = 2 << 30
 MAX_ARRAYS = 10_000
 _KINDS = "biufcSU"
+# What reading a broken or hostile archive, or the header of an array in it, may raise.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    SyntaxError,
+    MemoryError,
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -145,11 +157,13 @@ def _members(data: bytes, limit: int) -> Tensors:
             }
     except TensorError:
         raise
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise TensorError("no .npz: %s" % error) from None
 
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise TensorError("%s is packed in a way that .npz files are not" % entry.filename)
     with archive.open(entry) as stream:
         data = stream.read(entry.file_size + 1)  # the announced size is what was counted
     if len(data) != entry.file_size:

@@ -45,7 +45,7 @@ try:
     os.makedirs(folder, 0o700, exist_ok=True)
     try:
         with open(path, "rb") as file:
-            need = hashlib.sha256(file.read()).hexdigest() != ask["sha256"]
+            need = not hashlib.sha256(file.read()).hexdigest() == ask["sha256"]
     except OSError:
         need = True
     say(json.dumps({"need": need}))
@@ -56,7 +56,7 @@ try:
             if not got:
                 sys.exit(1)
             data += got
-        if hashlib.sha256(data).hexdigest() != ask["sha256"]:
+        if not hashlib.sha256(data).hexdigest() == ask["sha256"]:
             say(json.dumps({"error": "digest-mismatch", "text": "the helper arrived damaged"}))
             sys.exit(1)
         part = "%s.%d.part" % (path, os.getpid())
@@ -71,7 +71,7 @@ try:
         os.close(fd)
         for name in os.listdir(folder):
             old = os.path.join(folder, name)
-            if name.endswith(".part") and old != part:
+            if name.endswith(".part") and not old == part:
                 os.unlink(old)
 except (OSError, KeyError, ValueError) as error:
     say(json.dumps({"error": "store-io", "text": "%s: %s" % (type(error).__name__, error)}))

@@ -11,8 +11,8 @@ import numpy as np
 
 from edgefreeze.device import tensors
 from edgefreeze.errors import Failure
-from edgefreeze.text import clean
 from edgefreeze.worker import sources
+from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.samples import batches, read_samples
 from edgefreeze.worker.sources import Options
 
@@ -40,7 +40,7 @@ def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) ->
                 "samples-bad",
                 "The model fails on the data.",
                 expected="inputs that the model accepts",
-                found=f"call {done} of {len(calls)}: {type(error).__name__}: {clean(str(error), 400)}",
+                found=f"call {done} of {len(calls)}: {reason(error)}",
             ) from error
         emit({"event": "progress", "done": done, "total": len(calls)})
     outputs = {t.name: join([r[t.name] for r in results]) for t in source.outputs}

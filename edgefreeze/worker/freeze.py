@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgefreeze.errors import Failure
-from edgefreeze.text import clean
 from edgefreeze.types import Tensor
 from edgefreeze.worker import gate, names
 from edgefreeze.worker.graphs import canonical, producer, rename, unused
+from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.sources import Source
 
 
@@ -45,7 +45,7 @@ def freeze(source: Source, *, lower_control_flow: bool = False, aggressive_inlin
             "freeze-refused",
             "TensorFlow cannot turn the model's variables into constants.",
             expected="a function whose variables can be read once and kept",
-            found=f"{type(error).__name__}: {clean(str(error), 600)}",
+            found=reason(error, 600),
         ) from error
 
     graph = function.graph.as_graph_def()

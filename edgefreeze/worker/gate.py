@@ -96,7 +96,7 @@ def check(
 ) -> None:
     """Raise Failure freeze-refused unless the graph stands on its own.
 
-    labels: what left-over placeholders stood for, by node name ("table 'words'"), for the message.
+    labels: what left-over placeholders stood for, by node name ("the table 'words'"), for the message.
     """
     from tensorflow.python.framework import op_def_registry
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from edgefreeze.device import parity
 from edgefreeze.errors import Failure
-from edgefreeze.text import clean
 from edgefreeze.types import GoldenData, Shape, Tensor
+from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.samples import batches
 from edgefreeze.worker.sources import Source
 
@@ -62,7 +62,7 @@ def make(source: Source, samples: Arrays | None) -> Golden:
                 "samples-bad",
                 "The model fails on the samples.",
                 expected="inputs that the model accepts",
-                found=f"{type(error).__name__}: {clean(str(error), 400)}",
+                found=reason(error),
             ) from error
         kind = "samples"
     else:
@@ -91,7 +91,7 @@ def _draw(source: Source) -> tuple[list[Arrays], list[Arrays], str]:
             try:
                 outputs = [source.run(case) for case in inputs]
             except Exception as error:  # whatever TensorFlow says: this draw does not suit the model
-                trouble = f"{type(error).__name__}: {clean(str(error), 300)}"
+                trouble = reason(error)
                 continue
             score = movement(outputs)
             if score is not None and (best is None or score > best[0]):

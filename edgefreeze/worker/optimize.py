@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgefreeze.device import parity
 from edgefreeze.errors import Failure
-from edgefreeze.text import clean
 from edgefreeze.worker import gate
 from edgefreeze.worker.freeze import Frozen
 from edgefreeze.worker.graphs import canonical, producer
+from edgefreeze.worker.reasons import reason
 
 if TYPE_CHECKING:
     from edgefreeze.worker.sources import Arrays
@@ -41,7 +41,7 @@ def optimize(frozen: Frozen, level: str, equal: Callable[[Frozen, Frozen], str |
     except Failure as error:
         difference = error.message
     except Exception as error:  # an optimiser that dies costs speed, never the release
-        difference = f"{type(error).__name__}: {clean(str(error), 200)}"
+        difference = reason(error, 200)
     if difference is None:
         return better
     return replace(frozen, method=f"{frozen.method}; not optimised ({difference})")

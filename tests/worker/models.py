@@ -15,14 +15,21 @@ def normal(shape, seed, scale=1.0):
 
 
 class Zoo(tf.Module):
-    """Two inputs; outputs under hard names: an input's, a nested one, one that is no node name, a pass-through."""
+    """Two inputs and a spare one; outputs under hard names: an input's, a nested one, one that is no node
+    name, a pass-through."""
 
     def __init__(self):
         super().__init__()
         self.w = tf.Variable(normal([3, 4], 1), name="w")
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], name="x"), tf.TensorSpec([None, 4], name="y")])
-    def call(self, x, y):
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 3], name="x"),
+            tf.TensorSpec([None, 4], name="y"),
+            tf.TensorSpec([None, 1], name="spare"),
+        ]
+    )
+    def call(self, x, y, spare):
         product = x @ self.w
         loop = tf.while_loop(
             lambda i, a: i < 3,
@@ -33,7 +40,7 @@ class Zoo(tf.Module):
 
 
 class Mixed(tf.Module):
-    """Integers, booleans and strings, in and out; an input that no output needs."""
+    """Integers, booleans and strings, in and out."""
 
     def __init__(self):
         super().__init__()
@@ -44,10 +51,9 @@ class Mixed(tf.Module):
             tf.TensorSpec([None, 4], tf.int32, name="ids"),
             tf.TensorSpec([None, 4], tf.bool, name="mask"),
             tf.TensorSpec([None], tf.string, name="text"),
-            tf.TensorSpec([], tf.float32, name="unused"),
         ]
     )
-    def call(self, ids, mask, text, unused):
+    def call(self, ids, mask, text):
         rows = tf.gather(self.table, ids)
         kept = tf.where(mask[..., None], rows, tf.zeros_like(rows))
         return {

@@ -4,12 +4,14 @@ so the result is checked here by its operations and afterwards by running it."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgefreeze.text import clean, size
+from edgefreeze.text import size
 from edgefreeze.worker.formats import Made, Unfit, Written
+from edgefreeze.worker.reasons import reason
 
 RUNTIME = "onnxruntime"
 PATH = "model.onnx"
@@ -33,16 +35,17 @@ def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
         raise Unfit(f"tf2onnx writes opset {NEWEST_OPSET} at most, and {opset} was asked for.")
     plain = {t.tensor: t.tensor.removesuffix(":0") for t in (*frozen.inputs, *frozen.outputs)}
     try:
-        model, _ = tf2onnx.convert.from_graph_def(
-            frozen.graph,
-            name="model",
-            input_names=[t.tensor for t in frozen.inputs],
-            output_names=[t.tensor for t in frozen.outputs],
-            opset=opset,
-            tensors_to_rename=plain,
-        )
+        with _repeatable():
+            model, _ = tf2onnx.convert.from_graph_def(
+                frozen.graph,
+                name="model",
+                input_names=[t.tensor for t in frozen.inputs],
+                output_names=[t.tensor for t in frozen.outputs],
+                opset=opset,
+                tensors_to_rename=plain,
+            )
     except Exception as error:  # it raises whatever it stumbles over
-        raise Unfit(f"tf2onnx failed: {type(error).__name__}: {clean(str(error), 300)}") from error
+        raise Unfit(f"tf2onnx failed: {reason(error)}") from error
     unknown = sorted(set(_unknown(model.graph, {o.domain: o.version for o in model.opset_import})))
     if unknown:
         raise Unfit(f"ONNX has no operation for {', '.join(unknown)}.")
@@ -51,13 +54,25 @@ def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
             f"The model takes {size(model.ByteSize())}, and an ONNX file holds at most {size(_LIMIT)}."
         )
     (out / PATH).write_bytes(model.SerializeToString(deterministic=True))
-    present = {v.name for v in model.graph.input}
     return Written(
-        # An input that no output needs is not in the ONNX graph; its runtime must not be fed with it.
-        inputs=tuple(replace(t, tensor=plain[t.tensor]) for t in frozen.inputs if plain[t.tensor] in present),
+        inputs=tuple(replace(t, tensor=plain[t.tensor]) for t in frozen.inputs),
         outputs=tuple(replace(t, tensor=plain[t.tensor]) for t in frozen.outputs),
         method=f"tf2onnx {tf2onnx.__version__} on the frozen graph, opset {opset}",
     )
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """tf2onnx walks over sets of nodes, and nodes hash by their address: another order of nodes, and another
+    survivor of two equal ones, in every process. Here they hash by name, with the worker's fixed seed."""
+    from tf2onnx.graph import Node
+
+    by_address = Node.__hash__
+    Node.__hash__ = lambda node: hash(node.name)
+    try:
+        yield
+    finally:
+        Node.__hash__ = by_address
 
 
 def _unknown(graph: Any, opsets: Mapping[str, int]) -> Iterator[str]:

@@ -47,7 +47,7 @@ class Source:
     """Writes the model as a SavedModel folder that has `signature` with the same keys."""
     save_method: str
     labels: dict[str, str] = field(default_factory=dict)
-    """For each captured resource, by its name in the function's graph: "variable 'w'", "table 'words'"."""
+    """Captured resources by their names in the function's graph: "the variable 'w'", "the table 'words'"."""
     keep: Any = None
     """What must stay alive: a loaded SavedModel frees its variables with itself."""
 

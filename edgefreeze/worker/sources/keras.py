@@ -14,6 +14,7 @@ from edgefreeze.errors import Failure
 from edgefreeze.text import clean
 from edgefreeze.types import Tensor
 from edgefreeze.worker.graphs import unused
+from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.sources import Options, Source, tensors_of, trace, with_batch
 
 KIND = "a Keras 3 model (a .keras file)"
@@ -86,7 +87,7 @@ def load(path: Path, options: Options) -> Source:
         save=save,
         save_method="saved from the Keras model's inference function",
         labels={
-            internal.op.name: f"variable {variables.get(id(outer), 'without a name')!r}"
+            internal.op.name: f"the variable {variables.get(id(outer), 'without a name')!r}"
             for outer, internal in function.graph.captures
             if internal.dtype.name == "resource"
         },
@@ -121,8 +122,8 @@ def _load(path: Path) -> Any:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        text = clean(str(error), 400)
-        if "lambda" in text.lower() and "safe" in str(error).lower():
+        text = str(error).lower()
+        if "lambda" in text and "safe" in text:
             raise Failure(
                 "model-untrusted",
                 f"The Keras file {path} holds a Lambda layer, whose code would run when it is loaded.",
@@ -134,6 +135,6 @@ def _load(path: Path) -> Any:
             "model-unsupported",
             f"Keras cannot load {path}.",
             expected="a model of layers that Keras 3 itself has",
-            found=f"{type(error).__name__}: {text}",
+            found=reason(error),
             next="Export it where it was made: model.export('saved_model')",
         ) from error

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze.errors import Failure, nearest
-from edgefreeze.text import clean
 from edgefreeze.types import Tensor
+from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.sources import Options, Source, shape_of, tensors_of, trace, with_batch
 
 KIND = "a SavedModel (a folder with saved_model.pb and variables/)"
@@ -127,28 +127,26 @@ def _load(path: Path, tags: tuple[str, ...] | None) -> tuple[Any, bool]:
                     (copy / entry.name).symlink_to(entry.resolve())
             _write_without_slots(path, copy)
             return load(copy), True
-    except (tf.errors.OpError, OSError, EOFError, UnicodeDecodeError) as error:
+    except (
+        tf.errors.OpError,
+        OSError,
+        EOFError,
+        UnicodeDecodeError,
+        IndexError,
+    ) as error:  # out of range: cut
         raise Failure(
             "model-broken",
             f"The SavedModel {path} cannot be read: its files are damaged or incomplete.",
             expected="saved_model.pb and the whole variables/ folder, as TensorFlow wrote them",
-            found=clean(str(error).splitlines()[0], 300),
+            found=reason(error),
             next="Save or copy the model again.",
         ) from error
     except Exception as error:
-        if type(error).__name__ == "DecodeError":  # protobuf's, wherever its module lives in this version
-            raise Failure(
-                "model-broken",
-                f"{path / _FILES[0]} is no protobuf message: it is damaged or cut short.",
-                expected="the file as TensorFlow wrote it",
-                found=clean(str(error), 300),
-                next="Save or copy the model again.",
-            ) from error
         raise Failure(
             "model-unsupported",
             f"TensorFlow cannot load the SavedModel {path}.",
             expected="a SavedModel that tf.saved_model.load accepts" + (f" with tags {tags}" if tags else ""),
-            found=f"{type(error).__name__}: {clean(str(error), 400)}",
+            found=reason(error),
         ) from error
 
 
@@ -170,8 +168,8 @@ def _labels(function: Any, loaded: Any) -> dict[str, str]:
     for name, child in _children(loaded):
         handle = getattr(child, "resource_handle", None)
         if handle is not None:
-            known.setdefault(id(handle), f"table {name!r}")
-    variables = {id(v.handle): f"variable {v.name.split(':')[0]!r}" for v in function.graph.variables}
+            known.setdefault(id(handle), f"the table {name!r}")
+    variables = {id(v.handle): f"the variable {v.name.split(':')[0]!r}" for v in function.graph.variables}
     return {
         internal.op.name: variables.get(id(outer)) or known.get(id(outer), "a resource without a name")
         for outer, internal in function.graph.captures

@@ -1,0 +1,175 @@
+import json
+import math
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgefreeze.device.parity import UNBOUNDED, compare
+from edgefreeze.types import Parity
+
+floats = hnp.arrays("f4", (3, 4), elements=st.floats(-1e6, 1e6, width=32))
+anything = hnp.arrays("f8", hnp.array_shapes(max_dims=3, max_side=3))
+
+
+def one(reference: object, candidate: object, tolerance: float = 1e-3) -> dict:
+    return compare([{"y": np.asarray(reference)}], [{"y": np.asarray(candidate)}], tolerance)["outputs"][0]
+
+
+@given(anything)
+def test_a_thing_equals_itself_whatever_it_holds(array: np.ndarray) -> None:
+    result = compare([{"y": array}], [{"y": array.copy()}], 0.0)
+    assert result["ok"]
+    assert result["max_abs"] == result["max_rel"] == 0.0
+
+
+@given(anything, anything, st.floats(0, 1e3))
+def test_every_result_is_strict_json_of_the_declared_shape(
+    a: np.ndarray, b: np.ndarray, tolerance: float
+) -> None:
+    result = compare([{"y": a}], [{"y": b}], tolerance)
+    json.dumps(result, allow_nan=False)
+    assert msgspec.convert(result, Parity, strict=True).ok is result["ok"]
+
+
+@given(floats, floats, st.floats(1e-4, 1.0))
+def test_within_tolerance_of_the_range_and_only_then(
+    a: np.ndarray, noise: np.ndarray, tolerance: float
+) -> None:
+    span = float(a.max()) - float(a.min())
+    if span < 1e-3:
+        return
+    biggest = float(np.abs(noise).max()) or 1.0
+    b = a.astype("f8") + noise.astype("f8") / biggest * span * tolerance * 0.99
+    assert one(a, b, tolerance)["ok"]
+    worse = a.astype("f8").copy()
+    worse[1, 2] += span * tolerance * 1.01
+    assert not one(a, worse, tolerance)["ok"]
+
+
+@given(floats, st.floats(0.5, 100), st.floats(-50, 50))
+def test_max_rel_does_not_change_with_the_outputs_unit(a: np.ndarray, scale: float, shift: float) -> None:
+    a = a.astype("f8")
+    span = a.max() - a.min()
+    if span < 1.0:
+        return
+    b = a + span * 0.01
+    plain = one(a, b)["max_rel"]
+    assert math.isclose(one(a * scale + shift, b * scale + shift)["max_rel"], plain, rel_tol=1e-3)
+
+
+def test_small_outputs_do_not_pass_by_being_small() -> None:
+    reference = np.linspace(0.0009, 0.0011, 1000).reshape(1, 1000)
+    assert not one(reference, np.full((1, 1000), 0.001), 1e-2)["ok"]
+
+
+def test_range_is_taken_over_all_cases() -> None:
+    reference = [{"y": np.array([0.0])}, {"y": np.array([10.0])}]
+    candidate = [{"y": np.array([0.0])}, {"y": np.array([10.1])}]
+    assert compare(reference, candidate, 0.02)["max_rel"] == pytest.approx(0.01)
+
+
+def test_without_a_range_the_size_counts_and_without_that_one() -> None:
+    assert one([4.0], [4.4])["max_rel"] == pytest.approx(0.1)
+    assert one([0.0], [0.25])["max_rel"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_not_finite_where_the_reference_is_fails_whatever_the_tolerance(bad: float) -> None:
+    result = one([[1.0, 2.0]], [[1.0, bad]], 1e30)
+    assert not result["ok"]
+    assert result["max_abs"] == UNBOUNDED
+    assert ("NaN" if math.isnan(bad) else "infinity") in result["reason"]
+
+
+def test_not_finite_in_the_same_places_is_equal_and_elsewhere_not() -> None:
+    assert one([math.nan, math.inf, 1.0], [math.nan, math.inf, 1.0], 0)["ok"]
+    assert not one([math.inf, 1.0], [-math.inf, 1.0], 1e9)["ok"]
+    assert not one([math.nan, 1.0], [0.0, 1.0], 1e9)["ok"]
+
+
+def test_an_output_that_does_not_react_fails_however_close() -> None:
+    reference = [{"y": np.array([100.0, 0.0]) + i * 0.5} for i in range(3)]
+    constant = [{"y": np.array([100.5, 0.5])} for _ in range(3)]
+    result = compare(reference, constant, 0.02)["outputs"][0]
+    assert result["max_rel"] < 0.02
+    assert not result["ok"]
+    assert "constant" in result["reason"]
+
+
+def test_a_saturated_output_may_be_constant_and_so_may_the_references() -> None:
+    nearly_one = [{"y": np.array([0.0, 1.0 - i * 1e-5])} for i in range(3)]
+    saturated = [{"y": np.array([0.0, 1.0])} for _ in range(3)]
+    assert compare(nearly_one, saturated, 1e-2)["ok"]
+    assert compare(saturated, saturated, 0.0)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "word"),
+    [
+        ([1.0, 2.0], [[1.0, 2.0]], "shape"),
+        ([b"a"], [1.0], "dtype"),
+        ([1, 2], [1, 3], "1 of 2 values"),
+        ([True, False], [True, True], "1 of 2 values"),
+        ([b"a", b"b"], [b"a", b"c"], "1 of 2 strings"),
+        ([2**53], [2**53 + 1], "1 of 1 values"),
+    ],
+)
+def test_what_is_not_equal_says_why(reference: list, candidate: list, word: str) -> None:
+    result = one(reference, candidate, 1e9)
+    assert not result["ok"]
+    assert word in result["reason"]
+
+
+def test_strings_of_any_dtype_and_integers_of_any_width_compare() -> None:
+    assert one(np.array([b"ab"]), np.array(["ab"], dtype=object))["ok"]
+    assert one(np.array([1, 2], "i4"), np.array([1, 2], "i8"))["ok"]
+    assert one(np.array([200], "u1"), np.array([100], "u1"))["max_abs"] == 100.0
+
+
+def test_missing_outputs_fail_and_extra_ones_do_not_matter() -> None:
+    y = np.arange(3.0)
+    assert not compare([{"y": y, "z": y}], [{"y": y}], 1.0)["ok"]
+    assert compare([{"y": y}], [{"y": y, "z": y}], 1.0)["ok"]
+    assert not compare([{}], [{"y": y}], 1.0)["ok"]
+
+
+def test_tolerance_by_name_is_zero_for_others() -> None:
+    reference, candidate = (
+        [{"a": np.arange(3.0), "b": np.arange(3.0)}],
+        [{"a": np.arange(3.0) + 0.1, "b": np.arange(3.0) + 0.1}],
+    )
+    outputs = compare(reference, candidate, {"a": 0.1})["outputs"]
+    assert [o["ok"] for o in outputs] == [True, False]
+    assert [o["tolerance"] for o in outputs] == [0.1, 0.0]
+
+
+def test_top1_counts_rows_and_lets_ties_agree() -> None:
+    reference = np.array([[0.0, 1.0, 0.999], [5.0, 1.0, 0.0]])
+    swapped = np.array([[0.0, 0.999, 1.0], [0.0, 5.0, 1.0]])
+    assert one(reference, swapped, 0.01)["top1"] == 0.5
+    assert one(reference, swapped, 0.0)["top1"] == 0.0
+    assert one([1.0, 2.0], [1.0, 2.0])["top1"] is None
+    assert one([[1.0], [2.0]], [[1.0], [2.0]])["top1"] is None
+
+
+def test_cosine_does_not_overflow() -> None:
+    big = np.array([1e300, -1e300, 1e200])
+    assert one(big, big)["cosine"] == pytest.approx(1.0)
+    assert one(big, -big)["cosine"] == pytest.approx(-1.0)
+    assert one([0.0], [1.0])["cosine"] == 0.0
+
+
+def test_complex_outputs_compare_by_both_parts() -> None:
+    assert one([1 + 2j], [1 + 2j], 0)["ok"]
+    assert not one([1 + 2j], [1 + 2.5j], 0.1)["ok"]
+
+
+def test_unequal_numbers_of_cases_are_no_comparison() -> None:
+    y = {"y": np.zeros(1)}
+    for reference, candidate in (([], []), ([y], []), ([y], [y, y])):
+        with pytest.raises(ValueError, match="cases"):
+            compare(reference, candidate, 0.0)
