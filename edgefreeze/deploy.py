@@ -100,7 +100,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
     with helper:
         with clock("probe"):
             progress.step("probe", "looking at the device")
-            facts = session.probe(helper, target.python if device.python is None else None)
+            facts = session.probe(helper)
             _check_board(target, facts, device, progress)
             choices = choose_runtimes(formats, target, facts, progress)
         formats = tuple(f for f in formats if runtimes.table().of_format(f.format) in choices)

@@ -150,6 +150,16 @@ CODES: dict[str, Code] = {
         "Try again; if it repeats, check the card.",
     ),
     "locked": Code(FAILED, "Somebody else is working on this app on the device.", "Wait, then try again."),
+    "in-use": Code(FAILED, "It is the release that is active.", "Roll back or deploy another one first."),
+    "missing-content": Code(
+        FAILED,
+        "The device's store lacks a part of the release or of a runtime.",
+        "Deploy again: it is sent then.",
+    ),
+    "no-artifact": Code(FAILED, "The release has no such format.", "edgefreeze status lists its formats."),
+    "bad-input": Code(
+        CONFIG, "The inputs are not what the model takes.", "edgefreeze status; check names and shapes."
+    ),
     "no-app": Code(FAILED, "The device has no such app.", "edgefreeze status lists them."),
     "no-release": Code(FAILED, "The device has no such release.", "edgefreeze history lists them."),
     "no-previous": Code(FAILED, "There is no earlier release to return to.", "Deploy one."),

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from edgefreeze import toml
+from edgefreeze import inventory, toml
 from edgefreeze.device.protocol import NAME
 from edgefreeze.errors import Failure, nearest
 
@@ -145,6 +145,7 @@ def read(file: Path) -> Target:
     target = toml.read(file, TargetFile)
     if not target.formats:
         raise Failure("config-value", f"{file}: no [[formats]]", expected="at least one", found="none")
+    inventory.check_interpreter(target.python, f"{file}: python")
     if not target.match.machine:
         raise Failure("config-value", f"{file}: match.machine is empty", expected="an architecture")
     return Target(**msgspec.structs.asdict(target), name=file.stem, path=str(file))

@@ -72,26 +72,22 @@ def _explain(problem: str, text: str, where: str, schema: type[msgspec.Struct]) 
 
 
 def _steps(path: str) -> list[str | int]:
-    """'.formats[1].tolerance' to ['formats', 1, 'tolerance']."""
-    return [
-        int(index) if index else name
-        for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", path.replace("[...]", "[0]"))
-    ]
+    """'.formats[1].tolerance' to ['formats', 1, 'tolerance']; the unnamed key of a dict is '*'."""
+    found = re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", path)
+    return [name or ("*" if index == "..." else int(index)) for name, index in found]
 
 
 def _fields_at(schema: Any, steps: list[str | int]) -> list[str]:
     """The keys that the schema knows at a path."""
-    info = msgspec.inspect.type_info(schema)
+    info = _inner(msgspec.inspect.type_info(schema))
     for step in steps:
-        info = _inner(info)
-        if isinstance(info, msgspec.inspect.StructType):
-            found = [f.type for f in info.fields if f.encode_name == step]
-            if not found:
+        if isinstance(info, msgspec.inspect.DictType):
+            info = _inner(info.value_type)
+        elif isinstance(info, msgspec.inspect.StructType) and isinstance(step, str):
+            field = next((f.type for f in info.fields if f.encode_name == step), None)
+            if field is None:
                 return []
-            info = found[0]
-        elif isinstance(info, msgspec.inspect.DictType):
-            info = info.value_type
-    info = _inner(info)
+            info = _inner(field)
     return [f.encode_name for f in info.fields] if isinstance(info, msgspec.inspect.StructType) else []
 
 
@@ -115,20 +111,22 @@ def _line(text: str, steps: list[str | int], key: str) -> int:
     seen = -1
     table_line = 1
     for number, line in enumerate(text.splitlines(), 1):
-        header = _HEADER.match(line)
+        header, found = _HEADER.match(line), _KEY.match(line)
         if header:
-            here = [part.strip(" \"'") for part in header[1].split(".")]
-            if here == table:
+            here = _parts(header[1])
+            if _same(here, table):
                 seen += 1
                 if index is None or seen == index:
                     table_line = number
-            if [*here] == [*table, key]:
-                return number
-            continue
-        found = _KEY.match(line)
-        if not found:
-            continue
-        dotted = [*here, *(part.strip("\"'") for part in found[1].split("."))]
-        if dotted == [*table, key] and (index is None or seen == index or seen == -1):
+        name = here if header else [*here, *_parts(found[1])] if found else []
+        if _same(name, [*table, key]) and (index is None or seen in (index, -1)):
             return number
     return table_line
+
+
+def _parts(dotted: str) -> list[str]:
+    return [part.strip(" \"'") for part in dotted.split(".")]
+
+
+def _same(name: list[str], wanted: list[str]) -> bool:
+    return len(name) == len(wanted) and all(w in ("*", n) for n, w in zip(name, wanted, strict=True))

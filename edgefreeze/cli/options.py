@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,7 +92,8 @@ def resolve(
             found=target,
             next=f"the same command with --target {entry.target}",
         )
-    return found, device
+    # The board's own interpreter, where the target or the inventory names one, runs helper and models alike.
+    return found, replace(device, python=device.python or found.python)
 
 
 def ask(prompt: str) -> str | None:

@@ -55,11 +55,11 @@ class Store:
         return files.regular_size(self.object_path(sha256)) == size
 
     def missing(self, wanted: Iterable[Tuple[str, int]]) -> Tuple[List[str], Dict[str, int]]:
-        """Digests (with sizes) that are not there, and for those that broke off how many bytes are."""
+        """Digests that are not there, each once, and for those that broke off how many bytes are."""
         self.hold()
         absent = []
         partial = {}
-        for sha256, size in wanted:
+        for sha256, size in dict.fromkeys(wanted):
             if self.has(sha256, size):
                 continue
             absent.append(sha256)

@@ -37,12 +37,9 @@ class SelfTest:
     error: str | None = None
 
 
-def probe(helper: Helper, python: str | None = None) -> DeviceFacts:
-    """The device's facts; `python` is the interpreter that will run the models, if not the helper's.
-
-    Raises Failure protocol where what came is no facts.
-    """
-    result = helper.request("probe", {"python": python} if python else {})
+def probe(helper: Helper) -> DeviceFacts:
+    """The device's facts. Raises Failure protocol where what came is no facts."""
+    result = helper.request("probe")
     try:
         facts = msgspec.convert(result, DeviceFacts, strict=True)
     except msgspec.ValidationError as error:

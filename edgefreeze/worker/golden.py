@@ -179,6 +179,7 @@ def _text(g: Any, s: tuple[int, ...], _: str) -> Any:
 _TABLES: dict[str, dict[str, Any]] = {
     "float": {
         "standard normal": lambda g, s, d: np.asarray(g.standard_normal(s), d),
+        "normal of deviation 10": lambda g, s, d: np.asarray(10 * g.standard_normal(s), d),
         "uniform 0..1": lambda g, s, d: np.asarray(g.random(s), d),
         "uniform -1..1": lambda g, s, d: np.asarray(g.uniform(-1, 1, s), d),
         "uniform 0..255": lambda g, s, d: np.asarray(g.uniform(0, 255, s), d),

@@ -33,7 +33,8 @@ for name in ("rename", "fsync", "symlink", "link", "mkdir", "unlink", "ftruncate
 held = session.Session(root, program)
 for op, args, blob in json.loads(open(requests).read()):
     blob = bytes.fromhex(blob)
-    ops.run(held, ops.find(op), ops.Request(args, iter([blob] if blob else []), len(blob), lambda event: None))
+    request = ops.Request(args, iter([blob] if blob else []), len(blob), lambda event: None)
+    ops.run(held, ops.find(op), request)
 held.close()
 print(count)
 """

@@ -50,7 +50,7 @@ def test_every_file_is_synced_before_it_has_its_name(
         real_fsync(fd)
 
     def rename(source: str, target: str) -> None:
-        assert os.stat(source).st_ino in synced
+        assert Path(source).stat().st_ino in synced
         real_rename(source, target)
 
     monkeypatch.setattr(os, "fsync", fsync)
@@ -58,7 +58,7 @@ def test_every_file_is_synced_before_it_has_its_name(
     digests = [put(opened, b"%d" % i, look) for i in range(50)]
     opened.commit()
     for digest in digests:
-        assert os.stat(os.path.dirname(opened.object_path(digest))).st_ino in synced
+        assert Path(opened.object_path(digest)).parent.stat().st_ino in synced
 
 
 def test_what_is_not_what_was_announced_leaves_nothing(opened: Store, look: Any, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_a_damaged_object_is_found_dropped_and_asked_for_again(tmp_path: Path, l
 
 
 def test_what_no_tree_can_be(tmp_path: Path, look: Any) -> None:
-    found, identity, listing = built(tmp_path, look, CONTENTS)
+    found, _, listing = built(tmp_path, look, CONTENTS)
     with pytest.raises(DeviceError, match="listing"):
         found.build("0" * 64, listing, lambda done, total: None)
     for clash in ([*listing, listing[0]], [*listing, ["bin/tool/x", "0" * 64, 0, False]]):

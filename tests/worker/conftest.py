@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from edgefreeze.types import Conversion
@@ -61,12 +62,10 @@ def refusals(models, run_many, tmp_path_factory):
     out = tmp_path_factory.mktemp("refused")
     zoo, stateful = models / "zoo", models / "stateful"
     bad = {}
-    import numpy as np
-
-    arrays = {"x": np.zeros((4, 3), "f"), "y": np.zeros((4, 4), "f")}
+    arrays = {"x": np.zeros((4, 3), "f"), "y": np.zeros((4, 4), "f"), "spare": np.zeros((4, 1), "f")}
     variants = {
         "samples-key": {"x": arrays["x"], "yy": arrays["y"]},
-        "samples-lacking": {"x": arrays["x"]},
+        "samples-lacking": {"x": arrays["x"], "y": arrays["y"]},
         "samples-shape": {**arrays, "x": np.zeros((4, 5), "f")},
         "samples-dtype": {**arrays, "x": np.zeros((4, 3), "i8")},
         "samples-rows": {**arrays, "x": np.zeros((3, 3), "f")},
@@ -79,7 +78,15 @@ def refusals(models, run_many, tmp_path_factory):
     for signature in ("count", "look_up", "noisy", "parse", "cuont"):
         bad[signature] = request(stateful, out / signature, signature=signature)
     bad["choice"] = request(stateful, out / "choice")
-    broken = ("no_signature", "cut_pb", "cut_variables", "garbled", "no_variables", "lambda.keras", "cut.keras")
+    broken = (
+        "no_signature",
+        "cut_pb",
+        "cut_variables",
+        "garbled",
+        "no_variables",
+        "lambda.keras",
+        "cut.keras",
+    )
     for name in broken:
         bad[name] = request(models / name, out / name)
     bad["format"] = request(zoo, out / "format", formats=["tflight"])

@@ -24,7 +24,9 @@ def main():
         try:
             answers.append({"result": msgspec.to_builtins(convert(request, events.append)), "events": events})
         except Failure as failure:
-            answers.append({"error": failure.as_json(), "left": sorted(p.name for p in Path(request["out"]).glob("*"))})
+            answers.append(
+                {"error": failure.as_json(), "left": sorted(p.name for p in Path(request["out"]).glob("*"))}
+            )
     replies.write(json.dumps(answers))
     replies.flush()
     os._exit(0)

@@ -143,7 +143,9 @@ def make(folder):
     tf.saved_model.save(mixed, str(folder / "mixed"), signatures={"only_one": mixed.call})
     tf.saved_model.save(zoo, str(folder / "no_signature"), signatures={})
     names = ("count", "look_up", "noisy", "parse", "sized")
-    tf.saved_model.save(stateful, str(folder / "stateful"), signatures={n: getattr(stateful, n) for n in names})
+    tf.saved_model.save(
+        stateful, str(folder / "stateful"), signatures={n: getattr(stateful, n) for n in names}
+    )
     cnn().save(folder / "cnn.keras")
     lstm().save(folder / "lstm.keras")
     recurrent = lstm()

@@ -1,0 +1,95 @@
+"""A duel's result from the device's events, which are not to be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgefreeze.bench.plan import duel
+from edgefreeze.bench.result import Collector, DuelResult
+from edgefreeze.errors import Failure
+from edgefreeze.targets import Bench
+from edgefreeze.types import DeviceFacts
+
+FACTS = DeviceFacts(
+    machine="aarch64", python="3.11.2", python_executable="/usr/bin/python3", libc="glibc 2.36",
+    platform="linux-aarch64", bits=64, emulated=True,
+)  # fmt: skip
+
+
+def collector() -> Collector:
+    return Collector(plan=duel(("frozen_pb", "saved_model"), Bench(), seed=1))
+
+
+def result(found: Collector) -> DuelResult:
+    return found.result(release="r", device="d", facts=FACTS, sizes={"frozen_pb": 3})
+
+
+def block(contestant: int, number: int, *samples: int) -> dict[str, Any]:
+    return {
+        "kind": "block",
+        "contestant": contestant,
+        "block": number,
+        "samples_ns": list(samples),
+        "peak_bytes": 7,
+    }
+
+
+def test_samples_are_kept_by_round_and_compared_with_the_saved_model() -> None:
+    found = collector()
+    found.add({"kind": "environment", "when": "before", "governor": "ondemand"})
+    found.add(
+        {"kind": "cold", "contestant": 0, "spawn_ns": 1, "import_ns": 2, "load_ns": 3, "first_ns": 4_000_000}
+    )
+    for number in range(20):
+        found.add(block(0, number, 100, 110))
+        found.add(block(1, number, 200, 220))
+    outcome = result(found)
+    frozen, saved = outcome.contestants
+    assert outcome.emulated
+    assert frozen.samples_ns == ((100, 110),) * 20
+    assert frozen.p50_ms == pytest.approx(105e-6)
+    assert frozen.p90_ms is None
+    assert frozen.cold_start is not None
+    assert frozen.cold_start["first_ms"] == 4.0
+    assert (frozen.bytes, saved.bytes) == (3, None)
+    assert frozen.memory["peak_bytes"] == 7
+    (comparison,) = outcome.comparisons
+    assert (comparison.baseline, comparison.candidate, comparison.verdict) == (
+        "saved_model",
+        "frozen_pb",
+        "faster",
+    )
+    assert comparison.ratio == pytest.approx(0.5)
+
+
+def test_a_contestant_that_failed_has_no_latency() -> None:
+    found = collector()
+    for number in range(20):
+        found.add(block(0, number, *[100] * 10))
+        found.add(block(1, number, *[200] * 10))
+    found.add({"kind": "failed", "contestant": 0, "reason": "wrong \x1b[31moutput"})
+    outcome = result(found)
+    assert outcome.contestants[0].p50_ms is None
+    assert outcome.contestants[0].failed == "wrong output"
+    assert outcome.comparisons[0].verdict == "invalid"
+    assert outcome.comparisons[0].reason == "frozen_pb: wrong output"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"kind": "block", "contestant": 2, "block": 0, "samples_ns": [1]},
+        {"kind": "block", "contestant": -1, "block": 0, "samples_ns": [1]},
+        {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [0]},
+        {"kind": "block", "contestant": 0, "block": 0, "samples_ns": ["1"]},
+        {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [10**14]},
+        {"kind": "nonsense"},
+        {},
+    ],
+)
+def test_events_that_make_no_sense_are_refused(event: dict[str, Any]) -> None:
+    with pytest.raises(Failure) as caught:
+        collector().add(event)
+    assert caught.value.code == "protocol"

@@ -1,0 +1,322 @@
+"""Real models in their real runtimes: self-test, inference and duel through the helper."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgefreeze.device import tensors
+
+pytestmark = pytest.mark.tf
+
+# One model in four formats: y = tanh(x @ W + b), with a table lookup in the frozen graph's own variant.
+MAKE = r"""
+import os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import numpy as np, tensorflow as tf, tf2onnx
+from pathlib import Path
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+out = Path(sys.argv[1])
+draw = np.random.default_rng(1)
+
+class Model(tf.Module):
+    def __init__(self):
+        self.w = tf.Variable(draw.normal(size=(8, 5)).astype("f4"))
+        self.b = tf.Variable(draw.normal(size=5).astype("f4"))
+    @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
+    def f(self, x):
+        return {"y": tf.identity(tf.tanh(x @ self.w + self.b), name="y")}
+
+model = Model()
+concrete = model.f.get_concrete_function()
+tf.saved_model.save(model, str(out / "saved_model"), signatures={"infer": model.f})
+frozen = convert_variables_to_constants_v2(concrete)
+(out / "model.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
+(out / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
+tf2onnx.convert.from_graph_def(
+    frozen.graph.as_graph_def(), input_names=["x:0"], output_names=["Identity:0"], opset=18,
+    output_path=str(out / "model.onnx"))
+
+graph = tf.Graph()
+with graph.as_default():
+    words = tf.compat.v1.placeholder(tf.string, [None], name="words")
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(tf.constant(["a", "b"]), tf.constant([1, 2], tf.int64)), -1)
+    tf.identity(table.lookup(words), name="numbers")
+    tf.strings.upper(words, name="upper")
+    init = tf.compat.v1.tables_initializer().name
+(out / "table.pb").write_bytes(graph.as_graph_def().SerializeToString())
+names = [d["name"] for d in tf.lite.Interpreter(str(out / "model.tflite")).get_input_details()]
+outs = [d["name"] for d in tf.lite.Interpreter(str(out / "model.tflite")).get_output_details()]
+import json
+(out / "facts.json").write_text(json.dumps({"tflite": [names[0], outs[0]], "init": init,
+    "w": model.w.numpy().tolist(), "b": model.b.numpy().tolist()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("models")
+    done = subprocess.run(
+        [sys.executable, "-c", MAKE, out],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ, CUDA_VISIBLE_DEVICES="-1"),
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def golden_cases(facts: dict[str, Any], count: int = 3) -> list[tensors.Case]:
+    draw = np.random.default_rng(2)
+    inputs = [draw.normal(size=(rows % 2 + 1, 8)).astype("f4") for rows in range(count)]
+    w, b = np.array(facts["w"], "f4"), np.array(facts["b"], "f4")
+    return [({"x": x}, {"y": np.tanh(x @ w + b)}) for x in inputs]
+
+
+def artifact(
+    form: str, runtime: str, path: str, tensor_in: str, tensor_out: str, **more: Any
+) -> dict[str, Any]:
+    return {
+        "format": form,
+        "precision": "fp32",
+        "status": "verified",
+        "path": path,
+        "runtime": runtime,
+        "inputs": [{"name": "x", "tensor": tensor_in, "dtype": "float32", "shape": [None, 8]}],
+        "outputs": [{"name": "y", "tensor": tensor_out, "dtype": "float32", "shape": [None, 5]}],
+        "init_ops": [],
+        "tolerance": 1e-5,
+    } | more
+
+
+@pytest.fixture
+def release(models: Path, made: Any) -> Any:
+    facts = json.loads((models / "facts.json").read_text())
+    files = {
+        path.relative_to(models).as_posix(): path.read_bytes()
+        for path in sorted(models.rglob("*"))
+        if path.is_file() and path.name not in ("facts.json", "table.pb")
+    }
+    tflite_in, tflite_out = facts["tflite"]
+    return made(
+        files=files,
+        golden=tensors.encode_golden(golden_cases(facts)),
+        artifacts=[
+            artifact("saved_model", "tf_saved_model", "saved_model", "x", "y", signature="infer"),
+            artifact("frozen_pb", "tf_frozen", "model.pb", "x:0", "Identity:0"),
+            artifact("tflite", "tflite", "model.tflite", tflite_in, tflite_out),
+            artifact("onnx", "onnxruntime", "model.onnx", "x:0", "Identity:0"),
+        ],
+    )
+
+
+FORMATS = ["saved_model", "frozen_pb", "tflite", "onnx"]
+
+
+def test_selftest_activate_infer_and_duel(start: Any, release: Any, root: Path, models: Path) -> None:
+    helper = start()
+    release.stage(helper)
+    tested = helper.ask("selftest", release.named)
+    assert [a["format"] for a in tested["artifacts"]] == FORMATS
+    assert tested["passed"], tested["artifacts"]
+    for result in tested["artifacts"]:
+        assert result["parity"]["ok"]
+        assert 0.0 <= result["parity"]["max_rel"] < 1e-5
+        assert result["version"]
+    assert helper.ask("activate", release.named)["changed"]
+
+    x = np.random.default_rng(3).normal(size=(4, 8)).astype("f4")
+    answers = {}
+    for form in FORMATS:
+        answer = helper.ask("infer", {"app": "cam", "format": form}, tensors.encode({"x": x}))
+        answers[form] = tensors.decode(answer["data"])["y"]
+        assert answers[form].shape == (4, 5)
+    assert all(np.allclose(answers["saved_model"], y, atol=1e-6) for y in answers.values())
+
+    helper.events.clear()
+    plan = {
+        "contestants": FORMATS,
+        "order": [0, 1, 2, 3, 3, 2, 1, 0],
+        "block_samples": 5,
+        "block_seconds": 0.0,
+        "warmup": {"samples": 2, "seconds": 0.0},
+    }
+    result = helper.ask("bench", {"app": "cam", "release": release.id, "plan": plan})
+    assert result["failed"] == {}
+    assert result["fresh"] is False
+    events = [e for e in helper.events if e["kind"] != "heartbeat"]
+    blocks = [e for e in events if e["kind"] == "block"]
+    assert [(e["block"], e["contestant"]) for e in blocks] == list(enumerate(plan["order"]))
+    assert all(len(e["samples_ns"]) == 5 and min(e["samples_ns"]) > 0 for e in blocks)
+    assert all(e["peak_bytes"] >= e["rss_bytes"] > 1 << 20 for e in blocks)
+    cold = [e for e in events if e["kind"] == "cold"]
+    assert [e["format"] for e in cold] == FORMATS
+    assert all(e[key] > 0 for e in cold for key in ("spawn_ns", "import_ns", "load_ns", "first_ns"))
+    when = [e["when"] for e in events if e["kind"] == "environment"]
+    assert when == ["before", *["during"] * 8, "after"]
+    assert [len(w["samples_ns"]) for w in result["warmups"]] == [2] * 4
+    assert list((root / "cache" / "pycache").rglob("*.pyc"))
+
+
+def test_a_wrong_artifact_and_a_dead_one_are_results_of_the_duel(
+    start: Any, release: Any, made: Any, models: Path
+) -> None:
+    facts = json.loads((models / "facts.json").read_text())
+    wrong = [(x, {"y": y["y"] + 0.5}) for x, y in golden_cases(facts)]
+    bad = made(
+        files=release.files | {"broken.tflite": b"no flatbuffer"},
+        golden=tensors.encode_golden(wrong),
+        artifacts=[
+            *release.manifest["artifacts"][2:3],
+            artifact("broken", "tflite", "broken.tflite", "x", "y"),
+        ],
+    )
+    helper = start()
+    bad.stage(helper)
+    tested = helper.ask("selftest", bad.named)
+    assert not tested["passed"]
+    assert [a["ok"] for a in tested["artifacts"]] == [False, False]
+    assert "max_rel" in tested["artifacts"][0]["parity"]["outputs"][0]["reason"]
+    assert tested["artifacts"][1]["code"] == "runtime-failed"
+    assert helper.refuse("activate", bad.named)["code"] == "selftest-failed"
+    plan = {"contestants": ["tflite", "broken"], "order": [0, 1]}
+    result = helper.ask("bench", {"app": "cam", "release": bad.id, "plan": plan})
+    assert set(result["failed"]) == {"0", "1"}
+    assert "outputs are wrong" in result["failed"]["0"]
+    failed = [e for e in helper.events if e["kind"] == "failed"]
+    assert [e["contestant"] for e in failed] == [0, 1]
+
+
+def test_fresh_processes_for_every_block(start: Any, release: Any) -> None:
+    helper = start()
+    release.stage(helper)
+    plan = {"contestants": ["onnx", "tflite"], "order": [0, 1, 0], "fresh": "always", "block_samples": 3}
+    result = helper.ask("bench", {"app": "cam", "release": release.id, "plan": plan})
+    assert result["fresh"] is True
+    assert [e["contestant"] for e in helper.events if e["kind"] == "cold"] == [0, 1, 0]
+    assert [e["contestant"] for e in helper.events if e["kind"] == "block"] == [0, 1, 0]
+    error = helper.refuse("bench", {"app": "cam", "release": release.id, "plan": plan | {"order": [2]}})
+    assert error["code"] == "protocol"
+    error = helper.refuse(
+        "bench", {"app": "cam", "release": release.id, "plan": plan | {"contestants": ["x"]}}
+    )
+    assert error["code"] == "no-artifact"
+
+
+def test_a_contestant_that_takes_too_long_is_out(start: Any, release: Any) -> None:
+    helper = start()
+    release.stage(helper)
+    plan = {"contestants": ["frozen_pb", "onnx"], "order": [0, 1], "timeout_s": 0.2}
+    result = helper.ask("bench", {"app": "cam", "release": release.id, "plan": plan})
+    assert "longer than 0.2 s" in result["failed"]["0"]
+
+
+def test_a_runner_killed_in_the_duel_is_a_result_and_the_rest_goes_on(start: Any, release: Any) -> None:
+    helper = start()
+    release.stage(helper)
+    plan = {"contestants": ["onnx", "tflite"], "order": [0, 1] * 40, "block_seconds": 0.05}
+    number = helper.send("bench", {"app": "cam", "release": release.id, "plan": plan})
+    from edgefreeze.device import protocol
+
+    killed = False
+    while True:
+        message = protocol.read_message(helper.stdout)
+        assert message["id"] == number
+        if "event" not in message:
+            break
+        event = message["event"]
+        if event["kind"] == "block" and event["contestant"] == 1 and not killed:
+            killed = True
+            for child in _children(helper.process.pid):
+                if _loads(child, "onnxruntime"):
+                    os.kill(child, 9)
+    failed = message["result"]["failed"]
+    assert list(failed) == ["0"]
+    assert "SIGKILL" in failed["0"]
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
+def _loads(pid: int, library: str) -> bool:
+    return library in Path(f"/proc/{pid}/maps").read_text()
+
+
+def test_tables_are_initialised_and_strings_come_back(start: Any, made: Any, models: Path) -> None:
+    facts = json.loads((models / "facts.json").read_text())
+    words = np.array([b"a", b"zz", b"b"], dtype=object)
+    outputs = {"numbers": np.array([1, -1, 2]), "upper": np.array([b"A", b"ZZ", b"B"], dtype=object)}
+    table = {
+        "format": "frozen_pb",
+        "precision": "fp32",
+        "status": "verified",
+        "path": "table.pb",
+        "runtime": "tf_frozen",
+        "inputs": [{"name": "words", "tensor": "words:0", "dtype": "string", "shape": [None]}],
+        "outputs": [
+            {"name": "numbers", "tensor": "numbers:0", "dtype": "int64", "shape": [None]},
+            {"name": "upper", "tensor": "upper:0", "dtype": "string", "shape": [None]},
+        ],
+        "init_ops": [facts["init"]],
+    }
+    release = made(
+        files={"table.pb": (models / "table.pb").read_bytes()},
+        golden=tensors.encode_golden([({"words": words}, outputs)]),
+        artifacts=[table],
+    )
+    helper = start()
+    release.stage(helper)
+    tested = helper.ask("selftest", release.named)
+    assert tested["passed"], tested["artifacts"]
+    named = {"app": "cam", "release": release.id}
+    answer = helper.ask("infer", named, tensors.encode({"words": np.array([b"b"])}))
+    assert tensors.decode(answer["data"])["upper"].tolist() == [b"B"]
+    for blob in (tensors.encode({"words": np.zeros(1)}), tensors.encode({"other": words}), b"no npz"):
+        assert helper.refuse("infer", named, blob)["code"] == "bad-input"
+
+
+def test_a_runtime_from_a_shipped_tree(start: Any, release: Any, made: Any, look: Any) -> None:
+    """The tree's package is what is imported; a broken one is a failure that names the import."""
+    from edgefreeze.device import protocol
+
+    source = b"raise ImportError('this tree is broken on purpose')\n"
+    listing = [["site/onnxruntime.py", look.sha(source), len(source), False]]
+    identity = look.sha(protocol.canonical(listing))
+    helper = start()
+    helper.put(source)
+    helper.ask("tree", {"id": identity, "files": listing})
+    bound = made(
+        files=release.files,
+        golden=release.golden,
+        artifacts=release.manifest["artifacts"][3:],
+        runtimes={"onnxruntime": {"tree": identity, "paths": ["site"]}},
+    )
+    bound.stage(helper)
+    (result,) = helper.ask("selftest", bound.named)["artifacts"]
+    assert result["error"] == "ImportError: this tree is broken on purpose"
+
+
+def test_the_helper_kills_a_working_runner_when_the_host_is_gone(start: Any, release: Any) -> None:
+    helper = start()
+    release.stage(helper)
+    plan = {"contestants": ["onnx"], "order": [0] * 1000, "block_seconds": 1.0}
+    helper.send("bench", {"app": "cam", "release": release.id, "plan": plan})
+    while not (children := _children(helper.process.pid)):
+        time.sleep(0.01)
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert helper.close() == 0
+    assert time.monotonic() - began < 5
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]

@@ -1,0 +1,60 @@
+"""The table of codes is whole: all that is raised stands in it, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import edgefreeze
+from edgefreeze.device.errors import CODES as DEVICE_CODES
+from edgefreeze.errors import CODES, Failure, nearest
+
+ROOT = Path(edgefreeze.__file__).parent
+
+
+def raised() -> dict[str, str]:
+    """Every literal first argument of a Failure(...) in the package, and where."""
+    found = {}
+    for file in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Failure"
+            ):
+                code = node.args[0] if node.args else None
+                if isinstance(code, ast.Constant):
+                    found[code.value] = f"{file.relative_to(ROOT)}:{node.lineno}"
+    return found
+
+
+def test_every_code_that_is_raised_is_in_the_table() -> None:
+    unknown = {code: where for code, where in raised().items() if code not in CODES}
+    assert not unknown
+
+
+def test_every_code_of_the_device_is_in_the_table() -> None:
+    assert not set(DEVICE_CODES) - set(CODES)
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_has_a_cause_and_a_cure(code: str) -> None:
+    entry = CODES[code]
+    assert entry.exit_status in (1, 2, 3, 4, 5, 6, 7, 130)
+    assert entry.cause.endswith(".")
+    assert entry.cure
+
+
+def test_a_failure_as_json_has_the_contracts_fields() -> None:
+    failure = Failure("locked", "busy", expected="a", found="b", device_state="c", retry_safe=True, next="d")
+    assert failure.as_json() == {
+        "code": "locked", "message": "busy", "expected": "a", "found": "b", "device_state": "c",
+        "retry_safe": True, "next": "d",
+    }  # fmt: skip
+    assert failure.exit_status == 1
+
+
+def test_the_nearest_word() -> None:
+    assert nearest("frozen-pb", ["frozen_pb", "onnx"]) == "frozen_pb"
+    assert nearest("zzz", ["frozen_pb", "onnx"]) is None
