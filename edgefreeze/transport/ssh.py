@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -117,10 +117,7 @@ class SshStream:
             self._channel.close()
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             self._transport.close()
-        if self._proxy is not None:
-            self._proxy.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._proxy.wait(5)
+        _end(self._proxy)
 
 
 def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -> SshStream:
@@ -157,10 +154,7 @@ def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -
         return SshStream(transport, channel, proxy)
     except BaseException:
         transport.close()
-        if proxy is not None:
-            proxy.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                proxy.wait(5)
+        _end(proxy)
         raise
 
 
@@ -192,6 +186,19 @@ def _connect(host: Resolved, timeout: float) -> tuple[socket.socket, subprocess.
     return sock, None
 
 
+def _end(proxy: subprocess.Popen[bytes] | None) -> str:
+    """End a jump; returns what it wrote to stderr."""
+    if proxy is None or proxy.stderr is None or proxy.stderr.closed:
+        return ""
+    proxy.terminate()
+    try:
+        _, said = proxy.communicate(timeout=5)
+    except subprocess.TimeoutExpired:
+        proxy.kill()
+        _, said = proxy.communicate()
+    return said.decode("utf-8", "replace")
+
+
 def _why(error: OSError, host: Resolved, timeout: float) -> str:
     if isinstance(error, socket.gaierror):
         return f"the name '{host.hostname}' cannot be resolved"
@@ -201,12 +208,7 @@ def _why(error: OSError, host: Resolved, timeout: float) -> str:
 
 
 def _unreachable(host: Resolved, why: str, proxy: subprocess.Popen[bytes] | None) -> Failure:
-    jump = ""
-    if proxy is not None and proxy.stderr is not None:
-        proxy.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            proxy.wait(5)
-        jump = clean(proxy.stderr.read().decode("utf-8", "replace"), 300)
+    jump = clean(_end(proxy), 300)
     via = " through the jump" if proxy is not None else ""
     return Failure(
         "unreachable",
@@ -249,13 +251,13 @@ def _keys(host: Resolved) -> tuple[list[paramiko.PKey], list[Path]]:
     return open_keys, locked
 
 
-def _candidates(host: Resolved, ask: Ask) -> Iterator[paramiko.PKey]:
+def _candidates(host: Resolved, ask: Ask) -> Generator[paramiko.PKey]:
     """Keys in the order to try: files, the agent, then files that a passphrase opens."""
     open_keys, locked = _keys(host)
     yield from open_keys
-    with contextlib.suppress(paramiko.SSHException):
-        public = {k.asbytes() for k in open_keys} | _public_halves(locked)
-        for key in paramiko.Agent().get_keys():
+    public = {k.asbytes() for k in open_keys} | _public_halves(locked)
+    with contextlib.suppress(paramiko.SSHException), contextlib.closing(paramiko.Agent()) as agent:
+        for key in agent.get_keys():
             if not host.identities_only or key.asbytes() in public:
                 yield key
     for file in locked:
@@ -279,8 +281,9 @@ def _public_halves(files: list[Path]) -> set[bytes]:
 def _authenticate(transport: paramiko.Transport, host: Resolved, ask: Ask) -> None:
     allowed: list[str] = []
     tried = 0
+    candidates = _candidates(host, ask)
     try:
-        for key in _candidates(host, ask):
+        for key in candidates:
             tried += 1
             try:
                 if not transport.auth_publickey(host.user, key):
@@ -302,6 +305,8 @@ def _authenticate(transport: paramiko.Transport, host: Resolved, ask: Ask) -> No
         found = clean(str(error), 200) or "the server closed the connection"
     else:
         found = f"{tried} keys tried" if tried else "no key and no password to try"
+    finally:
+        candidates.close()  # and with it the agent's socket
     raise Failure(
         "auth-failed",
         f"{host.destination}: {host.user} cannot log in",
