@@ -1,15 +1,16 @@
 """A runner process, seen from the helper: in a session of its own, asked with a deadline, killed whole."""
 
+import io
 import os
 import signal
 import subprocess
 import threading
 import time
-from typing import Any, BinaryIO, Dict, Optional, Set, Tuple, cast
+from typing import Any, BinaryIO, Dict, Set, Tuple, cast
 
 from edgefreeze.device import protocol
 from edgefreeze.device.errors import CODES, DeviceError
-from edgefreeze.device.frames import FrameReader
+from edgefreeze.device.frames import FrameReader, Silent
 
 STDERR_TAIL = 8 * 1024
 _KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
@@ -44,7 +45,7 @@ class Runner:
                 raise DeviceError("runner-died", "the helper is leaving")
             self._process = _start(python, program, threads)
             _alive.add(self)
-        self._stdin = cast(BinaryIO, self._process.stdin)
+        self._stdin = io.BufferedWriter(cast(io.RawIOBase, self._process.stdin))
         self._stdout = cast(BinaryIO, self._process.stdout)
         self._stderr = cast(BinaryIO, self._process.stderr)
         self._stderr_thread = threading.Thread(target=self._keep_tail, name="stderr", daemon=True)
@@ -79,11 +80,15 @@ class Runner:
         if blob:
             request["blob"] = len(blob)
         deadline = time.monotonic() + timeout_s
+        stuck = threading.Timer(timeout_s, self.kill)  # one that does not read would hold us up for ever
+        stuck.start()
         try:
             protocol.write_message(self._stdin, request)
             protocol.write_blob(self._stdin, blob)
         except OSError:
             raise self._died(op) from None
+        finally:
+            stuck.cancel()
         try:
             kind, payload = self._reader.get(timeout_s)
             answer = protocol.parse_message(payload) if kind == b"J" else {}
@@ -93,12 +98,7 @@ class Runner:
             data = b"".join(
                 protocol.read_blob(lambda: self._reader.get(max(0.0, deadline - time.monotonic())), size)
             )
-        except protocol.EndOfStream:
-            raise self._died(op) from None
-        except protocol.ProtocolError as error:
-            self.close()
-            raise DeviceError("runner-died", "%s: the runner broke the protocol: %s" % (op, error)) from None
-        except TimeoutError:
+        except Silent:
             self.close()
             raise DeviceError(
                 "runner-timeout",
@@ -106,6 +106,11 @@ class Runner:
                 expected=timeout_s,
                 stderr=self.stderr_tail(),
             ) from None
+        except protocol.EndOfStream:
+            raise self._died(op) from None
+        except protocol.ProtocolError as error:
+            self.close()
+            raise DeviceError("runner-died", "%s: the runner broke the protocol: %s" % (op, error)) from None
         if answer.get("ok") is not True:
             raise self._failure(answer.get("error"))
         result = answer.get("result")
@@ -125,12 +130,7 @@ class Runner:
         )
 
     def _died(self, op: str) -> DeviceError:
-        try:
-            status: Optional[int] = self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            status = None
-        self.close()
-        how = describe_exit(status)
+        how = describe_exit(self.close(after_s=5.0))
         return DeviceError(
             "runner-died",
             "%s: the process that runs the model ended: %s" % (op, how),
@@ -140,8 +140,6 @@ class Runner:
 
     def stderr_tail(self) -> str:
         """The last that it wrote to stderr, at most STDERR_TAIL bytes."""
-        if self._process.poll() is not None:
-            self._stderr_thread.join(1)
         return bytes(self._tail).decode("utf-8", "replace")
 
     def _keep_tail(self) -> None:
@@ -159,14 +157,30 @@ class Runner:
         except (ProcessLookupError, PermissionError):
             pass  # it is gone
 
-    def close(self) -> None:
-        """Kill it and collect it. It may be closed more than once."""
+    def close(self, after_s: float = 0.0) -> int:
+        """Kill it and all that it started, and collect it; its return code. May be called more than once.
+
+        after_s: how long it may take to end by itself first.
+        """
         if self._process.returncode is None:
-            self.kill()  # before it is waited for: until then its number is nobody else's
+            # It is not collected before its group is killed: until then the number is nobody else's.
+            deadline = time.monotonic() + after_s
+            flags = os.WEXITED | os.WNOWAIT | os.WNOHANG
+            while os.waitid(os.P_PID, self._process.pid, flags) is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.kill()
             self._process.wait()
+            self._close_pipes()
+        assert self._process.returncode is not None
+        return self._process.returncode
+
+    def _close_pipes(self) -> None:
         with _alive_lock:
             _alive.discard(self)
-        self._stdin.close()
+        try:
+            self._stdin.close()
+        except OSError:
+            pass  # what it did not read any more
         # A descriptor in which a thread still reads (something outlived its group) is left open: its
         # number would go to the next file.
         if self._reader.join(1):
@@ -200,10 +214,8 @@ def _start(python: str, program: str, threads: int) -> "subprocess.Popen[bytes]"
         ) from None
 
 
-def describe_exit(status: Optional[int]) -> str:
+def describe_exit(status: int) -> str:
     """A return code of subprocess in words."""
-    if status is None:
-        return "it still runs"
     if status >= 0:
         return "exit status %d" % status
     try:

@@ -14,6 +14,10 @@ Frame = Tuple[bytes, bytes]
 QUEUE_BYTES = 4 * 1024 * 1024
 
 
+class Silent(protocol.EndOfStream):
+    """The peer said nothing for as long as was to be waited."""
+
+
 class FrameReader:
     """Reads frames in a thread, at most QUEUE_BYTES ahead (one frame at least).
 
@@ -74,7 +78,7 @@ class FrameReader:
         return not self._thread.is_alive()
 
     def get(self, timeout_s: Optional[float] = None) -> Frame:
-        """The next frame. Raises ProtocolError, EndOfStream, or TimeoutError after timeout_s."""
+        """The next frame. Raises ProtocolError, EndOfStream, Silent after timeout_s."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:
             while not self._frames:
@@ -82,7 +86,7 @@ class FrameReader:
                     raise self._error
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    raise TimeoutError("no frame within %g s" % (timeout_s or 0))
+                    raise Silent("no frame within %g s" % (timeout_s or 0))
                 self._changed.wait(left)
             frame = self._frames.popleft()
             self._held -= len(frame[1])

@@ -42,7 +42,8 @@ class Bench:
             "golden": os.path.join(folder, manifest.GOLDEN),
             "threads": threads,
             "sys_paths": self.sys_paths(artifact["runtime"]),
-            "pycache": self._pycache,
+            # A shipped tree stays as it was sent; an interpreter's own packages have been compiled.
+            "pycache": self._pycache if self._tree(artifact["runtime"]) else None,
         }
         return runner.call("load", args, timeout_s)
 
@@ -51,11 +52,20 @@ class Bench:
 
         Raises missing-content where the tree is not here.
         """
-        bound = self._binding["runtimes"].get(runtime, {"tree": None})
-        if bound["tree"] is None:
-            return list(bound.get("paths", []))
-        tree = require_tree(self._trees, bound["tree"])
-        return [os.path.join(tree, path) if path else tree for path in bound.get("paths", [""])]
+        paths = self._bound(runtime).get("paths")
+        identity = self._tree(runtime)
+        if identity is None:
+            return list(paths or [])
+        tree = require_tree(self._trees, identity)
+        return [os.path.join(tree, path) if path else tree for path in paths or [""]]
+
+    def _bound(self, runtime: str) -> Dict[str, Any]:
+        bound: Dict[str, Any] = self._binding["runtimes"].get(runtime, {"tree": None})
+        return bound
+
+    def _tree(self, runtime: str) -> Optional[str]:
+        tree: Optional[str] = self._bound(runtime)["tree"]
+        return tree
 
 
 def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict[str, Any]:

@@ -151,10 +151,8 @@ class Releases:
         files.write_new(os.path.join(staged, "manifest.json"), data, 0o400)
         files.write_new(os.path.join(staged, "envelope.json"), envelope)
         files.write_new(os.path.join(staged, "binding.json"), protocol.canonical(binding))
-        for path, _, _ in wanted:
-            files.fsync_path(os.path.join(staged, path))
-        for folder in folders:
-            files.fsync_path(folder)
+        files.require_synced([os.path.join(staged, path) for path, _, _ in wanted])
+        files.require_synced(folders)
         self._read_back(staged, wanted, progress)
         os.rename(staged, self.folder(release))
         files.fsync_path(self._staging)

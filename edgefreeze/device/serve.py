@@ -69,7 +69,7 @@ class Helper:
             protocol.write_message(self._stdout, self._greeting())
             while self._serve_one():
                 pass
-        except (protocol.EndOfStream, TimeoutError, BrokenPipeError) as error:
+        except (protocol.EndOfStream, BrokenPipeError) as error:
             print("edgefreeze helper: leaving: %s" % error, file=sys.stderr)
         except protocol.ProtocolError as error:
             status = EXIT_PROTOCOL
@@ -119,7 +119,7 @@ class Helper:
     def _answer(self, number: int, op: Any, request: ops.Request) -> Optional[DeviceError]:
         try:
             result = ops.run(self._session, ops.find(op), request)
-        except (protocol.ProtocolError, TimeoutError):
+        except protocol.ProtocolError:
             raise
         except DeviceError as error:
             failure = error

@@ -6,7 +6,7 @@
     store/lock               shared by every session that relies on what it found or put, exclusive to sweep
 
 What is put is hashed while it arrives. commit() is the sync point: fsync each file, rename it to its
-digest, fsync the folders. Thousands of small files so cost one flush and not thousands.
+digest, fsync the folders.
 """
 
 import fcntl
@@ -25,8 +25,6 @@ COMMIT_BYTES = 64 << 20
 COMMIT_FILES = 2000
 RESERVE_BYTES = 16 << 20
 """Never fill a device's disk beyond this: other programs live there too."""
-FLUSH_AT_ONCE = 32
-"""From so many files on one os.sync() before the fsyncs makes each of them cheap."""
 
 
 class Store:
@@ -40,6 +38,7 @@ class Store:
         self._session_fd = -1
         self._lock_fd = -1
         self._pending: Dict[str, Tuple[str, int]] = {}
+        self._pending_bytes = 0
 
     # --- what is there
 
@@ -97,8 +96,8 @@ class Store:
             else:
                 path = self._receive_small(sha256, size, pieces)
         self._pending[sha256] = (path, size)
-        due = len(self._pending) >= COMMIT_FILES
-        if due or sum(pending for _, pending in self._pending.values()) >= COMMIT_BYTES:
+        self._pending_bytes += size
+        if len(self._pending) >= COMMIT_FILES or self._pending_bytes >= COMMIT_BYTES:
             self.commit()
         return True
 
@@ -182,28 +181,27 @@ class Store:
         """
         if not self._pending:
             return 0
-        if len(self._pending) >= FLUSH_AT_ONCE:
-            os.sync()
-        done = 0
-        folders: Set[str] = set()
+        pending = [(sha256, path) for sha256, (path, _) in self._pending.items()]
+        self._pending.clear()
+        self._pending_bytes = 0
         with storage("making files durable"):
-            for sha256, (path, _) in list(self._pending.items()):
-                del self._pending[sha256]
-                try:
-                    os.chmod(path, 0o400)
-                    files.fsync_path(path)
-                    folder = os.path.join(self.path, sha256[:2])
-                    if folder not in folders:
-                        files.make_folder(folder)
-                        folders.add(folder)
-                    os.rename(path, self.object_path(sha256))
-                except BaseException:
+            for _, path in pending:
+                os.chmod(path, 0o400)
+            errors = files.fsync_all([path for _, path in pending])
+            for folder in sorted({sha256[:2] for sha256, _ in pending}):
+                files.make_folder(os.path.join(self.path, folder))
+            folders: Set[str] = set()
+            for (sha256, path), error in zip(pending, errors):  # noqa: B905 - Python 3.8
+                if error is not None:
                     files.remove_file(path)
-                    raise
-                done += 1
-            for folder in folders:
-                files.fsync_path(folder)
-        return done
+                    continue
+                os.rename(path, self.object_path(sha256))
+                folders.add(os.path.join(self.path, sha256[:2]))
+            files.require_synced(sorted(folders))
+            for error in errors:
+                if error is not None:
+                    raise error
+        return len(pending)
 
     # --- taking out
 

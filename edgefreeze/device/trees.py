@@ -79,7 +79,6 @@ class Trees:
         if conflict is not None:
             raise DeviceError("protocol", "two files of the tree are in each other's way", found=conflict)
         with storage("putting a runtime together"):
-            files.make_folder(os.path.dirname(self.path))
             files.make_folder(self.path)
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -111,8 +110,7 @@ class Trees:
         folders = files.make_folders(folder, [row[0] for row in listing])
         for path, sha256, _, executable in listing:
             self._store.link(sha256, os.path.join(folder, path), executable)
-        for made in folders:
-            files.fsync_path(made)
+        files.require_synced(folders)
 
     def _verify(self, folder: str, listing: Listing, progress: Progress) -> None:
         total = sum(row[2] for row in listing)

@@ -176,14 +176,15 @@ class Helper:
             raise ProtocolError("an error that is no object")
         code = str(error.get("code", "protocol"))
         text = {
-            key: clean(str(error[key]), 1500)
+            key: clean(_spoken(error[key]), 1500)
             for key in ("message", "expected", "found")
             if error.get(key) is not None
         }
         state = error.get("device_state")
         if isinstance(state, dict):
             self._app = {**(self._app or {}), **state}
-        retry = error.get("retry_safe")
+        # Every operation of the device can be repeated; one that could not would say so.
+        retry = error.get("retry_safe", True)
         return Failure(
             code if code in CODES else "device-internal",
             f"{self.where}: {text.get('message', op)}",
@@ -236,6 +237,15 @@ class Helper:
             retry_safe=True,
             next="the same command again",
         )
+
+
+def _spoken(value: Any) -> str:
+    """A JSON value as a person would write it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_spoken(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(_spoken(part) for part in value)
+    return str(value)
 
 
 def connect(device: Device, ask: Callable[[str], str | None] = lambda prompt: None) -> Helper:

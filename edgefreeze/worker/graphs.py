@@ -6,6 +6,7 @@ here take the protobuf message and know nothing of sessions or tracing.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,9 @@ from typing import Any
 VALID_NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """What TensorFlow accepts as the name of a node."""
 
-_TRACED = re.compile(r"^(?:__(?:inference|forward|backward)_)?(.*?)(?:_\d+)?(?:_frozen_\d+)?$")
+_TRACED = re.compile(
+    r"^(?:__(?:inference|forward|backward)_)?(.*?)(?:_h[0-9a-f]{8})?(?:_\d+)?(?:_frozen_\d+)?$"
+)
 _DEBUG_ATTRS = ("_output_shapes", "_class", "_has_manual_control_dependencies")
 
 
@@ -54,18 +57,18 @@ def reachable(graph: Any, roots: Iterable[str]) -> set[str]:
     return seen
 
 
-def used_functions(graph: Any) -> list[str]:
-    """The names of the library functions that the graph's nodes reach, in the order of first reference."""
-    library = {f.signature.name: f for f in graph.library.function}
+def used_functions(nodes: Iterable[Any], library: Any) -> list[str]:
+    """The names of the library's functions that the nodes reach, in the order of first reference."""
+    functions = {f.signature.name: f for f in library.function}
     order: dict[str, None] = {}
-    todo = [list(graph.node)]
+    todo = [list(nodes)]
     while todo:
         for node in todo.pop(0):
-            named = [f.name for f in functions_of(node)] + ([node.op] if node.op in library else [])
+            named = [f.name for f in functions_of(node)] + [node.op]
             for name in named:
-                if name in library and name not in order:
+                if name in functions and name not in order:
                     order[name] = None
-                    todo.append(list(library[name].node_def))
+                    todo.append(list(functions[name].node_def))
     return list(order)
 
 
@@ -101,28 +104,49 @@ def canonical(graph: Any, keep: Iterable[str], outputs: Iterable[str]) -> Any:
     small = type(graph)()
     small.versions.CopyFrom(graph.versions)
     small.node.extend(node for node in _sorted([n for n in graph.node if n.name in alive]))
-    small.library.function.extend(graph.library.function)
+    names = _FunctionNames(graph)
+    used = [names.definition(name) for name in used_functions(small.node, graph.library)]
+    small.library.function.extend({f.signature.name: f for f in used}.values())
+    for node in small.node:
+        names.tidy(node)
+    return small
 
-    order = used_functions(small)
-    library = {f.signature.name: f for f in graph.library.function}
-    fresh: dict[str, str] = {}
-    for name in order:
-        match = _TRACED.match(name)
-        plain = (match.group(1) if match else name) or "function"
-        fresh[name] = unused(plain, lambda n: n in fresh.values())
-    del small.library.function[:]
-    for name in order:
-        copy = small.library.function.add()
-        copy.CopyFrom(library[name])
-        copy.signature.name = fresh[name]
-    for _, node in bodies(small):
+
+class _FunctionNames:
+    """Names for library functions: what they were traced from, and a digest of what they compute.
+
+    TensorFlow's counters depend on what the process did before; a bare name would clash in a process that
+    loads two graphs, since it keeps one table of functions for all.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self._library = {f.signature.name: f for f in graph.library.function}
+        self._definitions: dict[str, Any] = {}
+
+    def definition(self, name: str) -> Any:
+        """The function under its new name, with the functions that it calls under theirs."""
+        if name not in self._definitions:
+            function = self._definitions[name] = type(self._library[name])()
+            function.CopyFrom(self._library[name])
+            match = _TRACED.match(name)
+            plain = (match.group(1) if match else name) or "function"
+            function.signature.name = plain
+            for node in function.node_def:
+                self.tidy(node)
+            digest = hashlib.sha256(function.SerializeToString(deterministic=True)).hexdigest()
+            function.signature.name = f"{plain}_h{digest[:8]}"
+        return self._definitions[name]
+
+    def tidy(self, node: Any) -> None:
+        """Use the new names in a node, and drop what is about its past only. In place."""
         for reference in functions_of(node):
-            reference.name = fresh.get(reference.name, reference.name)
-        node.op = fresh.get(node.op, node.op)
+            if reference.name in self._library:
+                reference.name = self.definition(reference.name).signature.name
+        if node.op in self._library:
+            node.op = self.definition(node.op).signature.name
         node.ClearField("experimental_debug_info")
         for attr in _DEBUG_ATTRS:
             node.attr.pop(attr, None)
-    return small
 
 
 def _sorted(nodes: list[Any]) -> list[Any]:

@@ -8,10 +8,12 @@ the batch is an assumption, which the comparison with the original then proves o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgefreeze.types import Tensor
-from edgefreeze.worker.graphs import producer
+from edgefreeze.worker.freeze import Frozen
+from edgefreeze.worker.graphs import canonical, producer
 
 _ELEMENT_SHAPE = {
     "TensorListReserve": 0,
@@ -29,14 +31,15 @@ def fixed_batch(inputs: Sequence[Tensor]) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def fix(graph: Any, batch: int) -> Any:
-    """A copy of the graph in which constant element shapes that begin with -1 begin with the batch size."""
-    copy = type(graph)()
-    copy.CopyFrom(graph)
-    _fix(copy.node, batch)
-    for function in copy.library.function:
+def fix(frozen: Frozen, batch: int) -> Frozen:
+    """The graph with constant element shapes that begin with the batch size where they began with -1."""
+    graph = type(frozen.graph)()
+    graph.CopyFrom(frozen.graph)
+    _fix(graph.node, batch)
+    for function in graph.library.function:
         _fix(function.node_def, batch)
-    return copy
+    ends = [[producer(t.tensor) for t in tensors] for tensors in (frozen.inputs, frozen.outputs)]
+    return replace(frozen, graph=canonical(graph, *ends))
 
 
 def _fix(nodes: Any, batch: int) -> None:

@@ -346,6 +346,15 @@ def test_a_runner_that_dies_is_a_result(
         assert artifact["stderr"] == "boom\n"
 
 
+def test_what_a_dead_runner_leaves_behind_is_killed(start: Any, made: Any, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    python = script(tmp_path / "python", f"sleep 1000 <&- >&- 2>&- & echo $! >{pid}\nexit 3\n")
+    helper, release = start(), verified(made, python)
+    release.stage(helper)
+    assert "exit status 3" in helper.ask("selftest", release.named)["artifacts"][0]["error"]
+    assert not alive(pid)
+
+
 def test_a_missing_python_is_a_result(start: Any, made: Any) -> None:
     helper, release = start(), verified(made, "/nonexistent/python3")
     release.stage(helper)

@@ -97,15 +97,20 @@ class Stateful(tf.Module):
 
 
 def randomise_statistics(model):
-    """Batch norm as after training: means, variances and weights that are not 0 and 1."""
+    """Batch norm as after training: weights that are not 0 and 1, statistics near those of real activations,
+    without which a deep model's outputs would no longer depend on its input."""
     generator = np.random.default_rng(7)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            count = layer.gamma.shape[0]
-            layer.gamma.assign(generator.uniform(0.5, 1.5, count))
-            layer.beta.assign(generator.normal(0, 0.3, count))
-            layer.moving_mean.assign(generator.normal(0, 0.3, count))
-            layer.moving_variance.assign(generator.uniform(0.5, 2.0, count))
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
+        layer.gamma.assign(generator.uniform(0.5, 1.5, layer.gamma.shape[0]))
+        layer.beta.assign(generator.normal(0, 0.3, layer.beta.shape[0]))
+    model(generator.standard_normal((8, *model.input_shape[1:])).astype("f"), training=True)
+    for layer in norms:
+        layer.momentum = 0.99
+        layer.moving_variance.assign(
+            layer.moving_variance * generator.uniform(0.7, 1.4, layer.gamma.shape[0])
+        )
 
 
 def cnn():

@@ -14,17 +14,20 @@ SIGNATURES = (
 CASES = {
     "count": (
         "freeze-refused",
-        "The model changes the variable 'calls' whenever it is called, so two calls differ and it cannot be frozen.",
+        "The model changes the variable 'calls' whenever it is called, so two calls differ and it cannot be "
+        "frozen.",
         "AssignAddVariableOp at ",
     ),
     "look_up": (
         "freeze-refused",
-        "The model uses the table 'words', which a frozen graph cannot take along: nothing in the graph creates it.",
+        "The model uses the table 'words', which a frozen graph cannot take along: nothing in the graph "
+        "creates it.",
         "LookupTableFindV2 at StatefulPartitionedCall/",
     ),
     "noisy": (
         "model-stateful",
-        "Two calls of the model with the same input differ in the output 'y': it keeps state or draws random numbers.",
+        "Two calls of the model with the same input differ in the output 'y': it keeps state or draws random "
+        "numbers.",
         "is above the tolerance 1e-06",
     ),
     "parse": (

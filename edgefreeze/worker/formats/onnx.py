@@ -64,9 +64,13 @@ def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
 @contextmanager
 def _repeatable() -> Iterator[None]:
     """tf2onnx walks over sets of nodes, and nodes hash by their address: another order of nodes, and another
-    survivor of two equal ones, in every process. Here they hash by name, with the worker's fixed seed."""
+    survivor of two equal ones, in every process. Here they hash by name, with the worker's fixed seed. Its
+    names come from one counter for the whole process, which starts anew once all is imported that counts."""
+    from tf2onnx import utils
     from tf2onnx.graph import Node
+    from tf2onnx.rewriter import loop_rewriter_base  # noqa: F401
 
+    utils.INTERNAL_NAME = 1
     by_address = Node.__hash__
     Node.__hash__ = lambda node: hash(node.name)
     try:

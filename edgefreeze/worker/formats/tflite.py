@@ -31,7 +31,7 @@ def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
 
     frozen, batch = made.plain, tensor_lists.fixed_batch(made.plain.inputs)
     if batch is not None:
-        frozen = replace(frozen, graph=tensor_lists.fix(frozen.graph, batch))
+        frozen = tensor_lists.fix(frozen, batch)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function_of(frozen)])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:

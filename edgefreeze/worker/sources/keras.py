@@ -70,11 +70,13 @@ def load(path: Path, options: Options) -> Source:
 
     function = trace(call, inputs)
     named_inputs, outputs = tensors_of(function, [t.name for t in inputs])
-    variables = {id(v.value.handle): v.path for v in model.variables if hasattr(v.value, "handle")}
+    variables = {id(v.value.handle): v.path for v in model.variables}
 
     def save(folder: Path) -> None:
         module = tf.Module()
-        module.variables_of_model = [v.value for v in model.variables]
+        # Not all of the model's: a dropout keeps a random seed, which inference never reads.
+        captured = {id(outer) for outer, _ in function.graph.captures}
+        module.variables_of_model = [v.value for v in model.variables if id(v.value.handle) in captured]
         tf.saved_model.save(module, str(folder), signatures={_SIGNATURE: function})
         # Its random identifier would give the same model another digest each time; nothing reads it.
         (folder / "fingerprint.pb").unlink(missing_ok=True)
