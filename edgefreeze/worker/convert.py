@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze.device.tensors import encode_golden
-from edgefreeze.errors import Failure
 from edgefreeze.types import Artifact, Conversion
 from edgefreeze.worker import digests, formats, golden, optimize, sources
 from edgefreeze.worker.freeze import freeze
 from edgefreeze.worker.samples import read_samples
 from edgefreeze.worker.sources import Options
 
+GOLDEN = "golden.npz"
 _PACKAGES = ("keras", "numpy", "tf2onnx", "onnx", "protobuf", "ai-edge-litert")
 
 Emit = Callable[[dict[str, Any]], None]
@@ -49,59 +49,39 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
     "refused" with the reason. Raises Failure where the model itself will not do."""
     stage = Stages(emit)
     path, out = Path(request["model"]), Path(request["out"])
-    wanted = [(f["format"], f.get("precision", "fp32"), f.get("options") or {}) for f in request["formats"]]
-    writers = [formats.module(name, precision) for name, precision, _ in wanted]
+    wanted = [_wanted(entry, request.get("tolerances") or {}) for entry in request["formats"]]
     settings = request.get("freeze") or {}
     level = settings.get("optimize", "none")
-    if level not in optimize.LEVELS:
-        raise Failure(
-            "usage",
-            f"There is no optimize level {level!r}.",
-            expected=", ".join(optimize.LEVELS),
-            found=level,
-        )
-    tags = request.get("tags")
+    optimize.require_level(level)
     out.mkdir(parents=True, exist_ok=True)
+    _clear(out)
 
     with stage("load"):
         kind = sources.find(path)
-        options = Options(
-            signature=request.get("signature"),
-            tags=tuple(tags) if tags else None,
-            batch=settings.get("batch"),
-        )
-        source = sources.module(kind).load(path, options)
+        source = sources.module(kind).load(path, Options.of(request))
         model_sha256 = digests.sha256(path)
     with stage("freeze"):
-        plain = freeze(source, aggressive_inlining=bool(settings.get("aggressive_inlining")))
-        lowered = (
-            freeze(
-                source, lower_control_flow=True, aggressive_inlining=bool(settings.get("aggressive_inlining"))
-            )
-            if settings.get("lower_control_flow")
-            else plain
-        )
+        inlining = bool(settings.get("aggressive_inlining"))
+        plain = freeze(source, aggressive_inlining=inlining)
+        lowered = plain
+        if settings.get("lower_control_flow"):
+            lowered = freeze(source, lower_control_flow=True, aggressive_inlining=inlining)
     with stage("golden"):
         samples = read_samples(Path(request["samples"])) if request.get("samples") else None
         cases = golden.make(source, samples)
-        (out / "golden.npz").write_bytes(encode_golden(list(zip(cases.inputs, cases.outputs, strict=True))))
+        (out / GOLDEN).write_bytes(encode_golden(list(zip(cases.inputs, cases.outputs, strict=True))))
     with stage("optimize"):
         frozen = optimize.optimize(lowered, level, optimize.compare_runs(cases.inputs))
 
     made = formats.Made(source=source, frozen=frozen, plain=plain)
-    artifacts = []
-    for (name, precision, format_options), writer in zip(wanted, writers, strict=True):
-        with stage("convert", format=name):
-            tolerance = (request.get("tolerances") or {}).get(name, writer.TOLERANCE[precision])
-            artifact = Artifact(
-                format=name,
-                precision=precision,
-                status="unverified",
-                runtime=writer.RUNTIME,
-                tolerance=tolerance,
-            )
-            artifacts.append(_write(artifact, writer, made, out, format_options))
-        artifacts[-1] = replace(artifacts[-1], seconds=stage.seconds[f"convert {name}"])
+    written: dict[int, Artifact] = {}
+    # The SavedModel first: TensorFlow numbers its functions by how many the process has had.
+    for index in sorted(range(len(wanted)), key=lambda i: wanted[i][0].format != "saved_model"):
+        artifact, options = wanted[index]
+        with stage("convert", format=artifact.format):
+            started = time.monotonic()
+            artifact = _write(artifact, made, out, options)
+        written[index] = replace(artifact, seconds=round(time.monotonic() - started, 3))
 
     return Conversion(
         model_kind=kind,
@@ -109,7 +89,7 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
         signature=source.signature,
         inputs=frozen.inputs,
         outputs=frozen.outputs,
-        artifacts=tuple(artifacts),
+        artifacts=tuple(written[index] for index in range(len(wanted))),
         golden=cases.data,
         versions=versions(),
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
@@ -117,11 +97,23 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
     )
 
 
-def _write(
-    artifact: Artifact, writer: formats.FormatModule, made: formats.Made, out: Path, options: dict[str, Any]
-) -> Artifact:
+def _wanted(entry: dict[str, Any], tolerances: dict[str, float]) -> tuple[Artifact, dict[str, Any]]:
+    """(the artifact to be, options of its format). Raises Failure format-unknown."""
+    name, precision = entry["format"], entry.get("precision", "fp32")
+    writer = formats.module(name, precision)
+    artifact = Artifact(
+        format=name,
+        precision=precision,
+        status="unverified",
+        runtime=writer.RUNTIME,
+        tolerance=tolerances.get(name, writer.TOLERANCE[precision]),
+    )
+    return artifact, entry.get("options") or {}
+
+
+def _write(artifact: Artifact, made: formats.Made, out: Path, options: dict[str, Any]) -> Artifact:
+    writer = formats.module(artifact.format, artifact.precision)
     path = out / writer.PATH
-    _remove(path)
     try:
         written = writer.write(made, out, options)
     except formats.Unfit as unfit:
@@ -139,8 +131,14 @@ def _write(
     )
 
 
+def _clear(out: Path) -> None:
+    """Take away what an earlier conversion left, so that nothing old is taken for new."""
+    for name in formats.names():
+        _remove(out / formats.module(name).PATH)
+    _remove(out / GOLDEN)
+
+
 def _remove(path: Path) -> None:
-    """Take away what an earlier run, or a failed conversion, left."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

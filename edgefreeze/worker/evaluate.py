@@ -24,10 +24,9 @@ def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) ->
 
     Raises Failure: what loading raises, samples-bad.
     """
-    path, tags = Path(request["model"]), request.get("tags")
+    path = Path(request["model"])
     emit({"event": "stage", "name": "load"})
-    options = Options(signature=request.get("signature"), tags=tuple(tags) if tags else None)
-    source = sources.module(sources.find(path)).load(path, options)
+    source = sources.module(sources.find(path)).load(path, Options.of(request))
     calls = batches(read_samples(Path(request["data"])), source.inputs, ROWS)
     emit({"event": "stage", "name": "evaluate"})
     started = time.monotonic()

@@ -25,6 +25,14 @@ PASSES = ("pruning", "constfold", "dependency", "pruning")
 TOLERANCE = 1e-6
 
 
+def require_level(level: str) -> None:
+    """Raise Failure usage unless there is such a level."""
+    if level not in LEVELS:
+        raise Failure(
+            "usage", f"There is no optimize level {level!r}.", expected=", ".join(LEVELS), found=level
+        )
+
+
 def optimize(frozen: Frozen, level: str, equal: Callable[[Frozen, Frozen], str | None]) -> Frozen:
     """The optimised graph, or the given one where the result fails the gate or computes something else;
     `method` says which.

@@ -33,6 +33,13 @@ class Options:
     tags: tuple[str, ...] | None = None
     batch: int | None = None
 
+    @classmethod
+    def of(cls, request: dict[str, Any]) -> Options:
+        """From a request of the worker."""
+        tags = request.get("tags")
+        batch = (request.get("freeze") or {}).get("batch")
+        return cls(signature=request.get("signature"), tags=tuple(tags) if tags else None, batch=batch)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:

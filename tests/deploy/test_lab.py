@@ -1,0 +1,210 @@
+"""Over real SSH: the x86-64 container and the emulated Raspberry Pi."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgefreeze import inventory
+from edgefreeze.transport.client import connect
+from tests.lab_plugin import LabDevice
+
+from .conftest import Result
+
+pytestmark = pytest.mark.tf
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def over_ssh(monkeypatch: pytest.MonkeyPatch, device: Path) -> Callable[[LabDevice], str]:
+    """Make ssh find a board of the lab; gives the board's alias."""
+
+    def use(board: LabDevice) -> str:
+        monkeypatch.setenv("EDGEFREEZE_SSH_CONFIG", board.ssh_config)
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        return board.name
+
+    return use
+
+
+def deploy(run: Run, model: Path, target: str, host: str, *more: str) -> dict[str, Any]:
+    result = run("deploy", model, "--app", "cam", "--target", target, "--host", host, "--json", *more)
+    assert result.status == 0, result.out + result.err
+    return result.json
+
+
+def check(document: dict[str, Any], formats: set[str], emulated: bool) -> None:
+    assert document["active"] == document["release"]
+    assert {t["format"] for t in document["selftest"] if t["ok"]} == formats
+    assert document["emulated"] is emulated
+    duel = document["bench"]
+    assert duel["emulated"] is emulated
+    for contestant in duel["contestants"]:
+        assert contestant["failed"] is None, contestant
+        assert contestant["p50_ms"] > 0
+    assert {c["baseline"] for c in duel["comparisons"]} == {"saved_model"}
+
+
+def current(board: LabDevice) -> str:
+    return board.sh("readlink ~/.edgefreeze/apps/cam/current").rpartition("/")[2]
+
+
+def test_mobilenet_to_the_x86_container_and_back(
+    mobilenets: Path,
+    lab_x86: LabDevice,
+    over_ssh: Callable[[LabDevice], str],
+    edgefreeze_: Run,
+    tmp_path: Path,
+) -> None:
+    host = over_ssh(lab_x86)
+    formats = {"frozen_pb", "saved_model", "tflite", "onnx"}
+    first = deploy(edgefreeze_, mobilenets / "mobilenet_a.keras", "x86", host)
+    check(first, formats, emulated=False)
+    assert first["previous"] is None
+    assert current(lab_x86) == first["release"]
+    assert first["bytes_sent"] > 1e9, "TensorFlow was to be brought"
+    assert "tensorflow-cpu 2.21" in first["runtimes"]["tensorflow"]
+
+    second = deploy(edgefreeze_, mobilenets / "mobilenet_b.keras", "x86", host, "--no-bench")
+    assert (second["previous"], second["active"]) == (first["release"], second["release"])
+    assert second["bytes_sent"] < 80e6, "the runtimes were sent again"
+
+    # Within 2 s of the connection: the connection is opened apart, the rest is the switch.
+    where = inventory.Device(name=host, target="x86", transport="ssh", host=host, python=None, root=None)
+    with connect(where) as helper:
+        started = time.monotonic()
+        helper.request("open_app", {"app": "cam", "who": "test", "mode": "write"})
+        back = helper.request("rollback", {"app": "cam"})
+        took = time.monotonic() - started
+    assert back["active"] == first["release"] == current(lab_x86)
+    assert took < 2, f"rollback took {took:.2f} s"
+
+    forward = edgefreeze_("rollback", "--host", host, "--json").json
+    assert (forward["release"], forward["bytes_sent"]) == (second["release"], 0)
+    assert current(lab_x86) == second["release"]
+
+    np.savez(tmp_path / "in.npz", **{_only_input(first): np.zeros((1, 224, 224, 3), np.float32)})
+    ran = edgefreeze_(
+        "run", "--host", host, "--input", tmp_path / "in.npz", "--output", tmp_path / "out.npz", "--json"
+    )
+    assert ran.status == 0, ran.out
+    assert list(ran.json["outputs"].values()) == [[1, 1000]]
+
+    # What is on the board needs no more than the board's user, and nobody else can read it.
+    assert lab_x86.sh("stat -c '%a %U' ~/.edgefreeze ~/.edgefreeze/apps/cam").split() == [
+        "700",
+        "pi",
+        "700",
+        "pi",
+    ]
+    assert lab_x86.sh("pgrep -u pi -f edgefreeze || true") == ""
+
+
+def _only_input(document: dict[str, Any]) -> str:
+    (entry,) = (a for a in document["artifacts"] if a["format"] == "frozen_pb")
+    (tensor,) = entry["inputs"]
+    return str(tensor["name"])
+
+
+@pytest.mark.models
+@pytest.mark.skipif("EDGEFREEZE_MODELS" not in os.environ, reason="EDGEFREEZE_MODELS is not set")
+def test_keyword_spotting_by_others_to_the_x86_container(
+    lab_x86: LabDevice, over_ssh: Callable[[LabDevice], str], edgefreeze_: Run
+) -> None:
+    model = Path(os.environ["EDGEFREEZE_MODELS"]).resolve() / "kws_savedmodel"
+    document = deploy(edgefreeze_, model, "x86", over_ssh(lab_x86))
+    check(document, {"frozen_pb", "saved_model", "tflite", "onnx"}, emulated=False)
+
+
+@pytest.mark.timeout(1500)
+def test_the_emulated_pi(
+    mobilenets: Path, small: Path, lab_pi4: LabDevice, over_ssh: Callable[[LabDevice], str], edgefreeze_: Run
+) -> None:
+    """MobileNetV2 all the way, with TensorFlow, TFLite and a duel; a second model; and back."""
+    host = over_ssh(lab_pi4)
+    first = deploy(edgefreeze_, mobilenets / "mobilenet_a.keras", "pi4", host)
+    check(first, {"tflite", "frozen_pb", "saved_model"}, emulated=True)
+    assert first["facts"]["machine"] == "aarch64"
+    assert "Raspberry Pi 4" in first["facts"]["board"]
+    models = os.environ.get("EDGEFREEZE_MODELS")
+    other = Path(models).resolve() / "kws_savedmodel" if models else small / "small_a"
+    second = deploy(edgefreeze_, other, "pi4", host)
+    check(second, {"tflite", "frozen_pb", "saved_model"}, emulated=True)
+    assert second["bytes_sent"] < 30e6
+    back = edgefreeze_("rollback", "--host", host, "--json").json
+    assert (back["release"], back["previous"]) == (first["release"], second["release"])
+    assert current(lab_pi4) == first["release"]
+    shown = edgefreeze_("status", "--host", host)
+    assert shown.status == 0
+    assert f"runs {first['release'][:12]}" in shown.out
+
+
+def test_emulated_latencies_are_labelled_for_a_person(
+    small: Path, lab_pi4: LabDevice, over_ssh: Callable[[LabDevice], str], edgefreeze_: Run
+) -> None:
+    """Without TensorFlow: TFLite alone, so that a board with little room gets a release too."""
+    host = over_ssh(lab_pi4)
+    result = edgefreeze_("deploy", small / "small_a", "--app", "cam", "-t", "pi4", "--host", host, "--no-tf")
+    assert result.status == 0, result.err
+    assert "EMULATED: these figures show that it runs, not how fast a device is" in result.out
+    assert "(emulated)" in result.out
+    assert "tensorflow" not in lab_pi4.sh("ls ~/.edgefreeze/runtimes/*/")
+
+
+def test_the_wrong_architecture_is_refused_before_anything_is_built(
+    small: Path, lab_pi4: LabDevice, over_ssh: Callable[[LabDevice], str], edgefreeze_: Run
+) -> None:
+    result = edgefreeze_("deploy", small / "small_a", "-t", "x86", "--host", over_ssh(lab_pi4), "--json")
+    assert result.status == 3
+    error = result.json["error"]
+    assert error["code"] == "device-mismatch"
+    assert (error["expected"], error["found"][:7]) == ("x86_64", "aarch64")
+    assert error["device_state"] == "probed only; unchanged"
+    assert lab_pi4.sh("ls ~/.edgefreeze") == "helper"
+
+
+def test_a_board_without_python(
+    small: Path, lab_device_factory: Any, over_ssh: Callable[[LabDevice], str], edgefreeze_: Run
+) -> None:
+    board = lab_device_factory(without_python=True)
+    result = edgefreeze_("deploy", small / "small_a", "-t", "x86", "--host", over_ssh(board), "--json")
+    assert result.status == 4
+    error = result.json["error"]
+    assert error["code"] == "no-python"
+    assert "python3" in error["expected"]
+
+
+def test_a_board_with_too_little_room_is_left_as_it_was(
+    small: Path,
+    prebuilt: None,
+    lab_device_factory: Any,
+    over_ssh: Callable[[LabDevice], str],
+    edgefreeze_: Run,
+) -> None:
+    board = lab_device_factory(home_size="64m")
+    host = over_ssh(board)
+    result = edgefreeze_(
+        "deploy",
+        small / "small_a",
+        "--app",
+        "cam",
+        "-t",
+        "x86",
+        "--host",
+        host,
+        "--format",
+        "tflite",
+        "--json",
+    )
+    assert result.status == 1
+    error = result.json["error"]
+    assert error["code"] == "disk-space"
+    assert "free" in error["expected"]
+    assert "free" in error["found"]
+    assert board.sh("ls ~/.edgefreeze/apps 2>/dev/null || true") == ""
