@@ -35,6 +35,7 @@ from edgefreeze.targets import Format, Target
 from edgefreeze.text import short, size
 from edgefreeze.transport.client import Helper, connect
 from edgefreeze.types import Artifact, DeviceFacts
+from edgefreeze.worker import sources
 
 Ask = Callable[[str], str | None]
 
@@ -92,7 +93,8 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
     clock = _Clock()
     target, device = request.target, request.device
     formats = wanted_formats(target, request.formats, request.no_tf)
-    # What the user gave is read before anything costs time.
+    # What the user gave is looked at before anything costs time.
+    sources.find(request.model)
     evaluation = accuracy.load(request.evaluation) if request.evaluation else None
     with clock("connect"):
         progress.step("connect", f"connecting to {device.name}")

@@ -48,7 +48,7 @@ def fail(error: BaseException, *, command: str, as_json: bool, debug: bool) -> i
     if as_json:
         _print({"schema": SCHEMA, "command": command, "ok": False, "error": failure.as_json()})
     else:
-        click.echo(_text(failure), err=True)
+        click.echo(text_of(failure), err=True)
     if debug:
         if failure.detail:
             click.echo(clean_lines(failure.detail), err=True)
@@ -90,11 +90,14 @@ def _as_failure(error: BaseException) -> Failure | None:
     )
 
 
-def _text(failure: Failure) -> str:
+def text_of(failure: Failure) -> str:
+    """An error for a terminal: what failed, then what was expected and found, and what to type next."""
     from click import style
 
     lines = [
-        style("error", fg="red", bold=True) + f": {failure.message}  " + style(f"[{failure.code}]", dim=True)
+        style("error", fg="red", bold=True)
+        + f": {clean(failure.message, 1500)}  "
+        + style(f"[{failure.code}]", dim=True)
     ]
     retry = {True: "safe to try again", False: "not before the cause is mended", None: None}[
         failure.retry_safe
