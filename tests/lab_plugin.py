@@ -22,6 +22,9 @@ import pytest
 
 LAB = Path(__file__).resolve().parents[1] / "docker" / "lab"
 UP_S = 180
+_STATE = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+FOLDER = Path(os.environ.get("EDGEFREEZE_LAB_DIR") or _STATE / "edgefreeze-lab")
+"""Looked up once: a test may point XDG_STATE_HOME at a folder of its own."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +171,14 @@ def _devices() -> dict[str, LabDevice]:
 
 
 def _lab_json() -> Path:
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
-    return Path(os.environ.get("EDGEFREEZE_LAB_DIR") or home / "edgefreeze-lab") / "lab.json"
+    return FOLDER / "lab.json"
 
 
 def _lab(*words: str) -> str:
-    done = subprocess.run([sys.executable, LAB, *words], capture_output=True, text=True, timeout=UP_S)
+    env = {**os.environ, "EDGEFREEZE_LAB_DIR": str(FOLDER)}
+    done = subprocess.run(
+        [sys.executable, LAB, *words], capture_output=True, text=True, timeout=UP_S, env=env
+    )
     assert done.returncode == 0, f"docker/lab {' '.join(words)}: {done.stderr}"
     return done.stdout
 

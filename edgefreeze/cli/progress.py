@@ -45,18 +45,28 @@ class Live:
         from rich.progress import (
             BarColumn,
             SpinnerColumn,
+            Task,
             TaskProgressColumn,
             TextColumn,
             TimeRemainingColumn,
         )
         from rich.progress import Progress as Bar
+        from rich.progress_bar import ProgressBar
 
         from edgefreeze.cli.output import console
+
+        class Known(BarColumn):
+            """A bar only where the amount is known; the spinner does for the rest."""
+
+            def render(self, task: Task) -> ProgressBar:
+                bar = super().render(task)
+                bar.width = bar.width if task.total else 0
+                return bar
 
         self._bar: Bar = Bar(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            Known(bar_width=24),
             TaskProgressColumn(show_speed=False),
             TimeRemainingColumn(compact=True),
             console=console(stderr=True),

@@ -41,8 +41,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def mobilenets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with mobilenet_a.keras and mobilenet_b.keras."""
-    return make(tmp_path_factory.mktemp("mobilenets"), "mobilenet_a", "mobilenet_b")
+    """A folder with mobilenet_a.keras, mobilenet_b.keras and mobilenet_small.keras."""
+    return make(tmp_path_factory.mktemp("mobilenets"), "mobilenet_a", "mobilenet_b", "mobilenet_small")
 
 
 @pytest.fixture(scope="session")

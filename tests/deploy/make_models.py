@@ -3,6 +3,7 @@ process never imports TensorFlow.
 
 small_a, small_b      SavedModels of one small CNN with different weights, input "image", output "logits"
 mobilenet_a, _b       MobileNetV2 as .keras: logits, batch norms with statistics that do something
+mobilenet_small       the same at width 0.35 and 96 × 96, for an emulated board
 """
 
 import sys
@@ -48,10 +49,9 @@ def save(net, path):
     tf.saved_model.save(net, str(path), signatures={"serving_default": serve})
 
 
-def mobilenet(seed):
+def mobilenet(seed, **size):
     keras.utils.set_random_seed(seed)
-    net = keras.applications.MobileNetV2(weights=None, classifier_activation=None)
-    return randomise(net, seed)
+    return randomise(keras.applications.MobileNetV2(weights=None, classifier_activation=None, **size), seed)
 
 
 if __name__ == "__main__":
@@ -61,3 +61,5 @@ if __name__ == "__main__":
             save(small(number + 1), folder / f"small_{letter}")
         if f"mobilenet_{letter}" in sys.argv:
             mobilenet(number + 1).save(folder / f"mobilenet_{letter}.keras")
+    if "mobilenet_small" in sys.argv:
+        mobilenet(3, alpha=0.35, input_shape=(96, 96, 3)).save(folder / "mobilenet_small.keras")
