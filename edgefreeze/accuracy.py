@@ -17,6 +17,7 @@ from edgefreeze.device import tensors
 from edgefreeze.errors import Failure
 from edgefreeze.release.manifest import Release
 from edgefreeze.transport.client import Helper
+from edgefreeze.types import Artifact
 from edgefreeze.worker import client
 
 LABEL = "label"
@@ -44,7 +45,7 @@ def load(path: Path) -> Evaluation:
     except (OSError, ValueError) as error:
         raise Failure("samples-bad", f"{path}: {error}", expected="an .npz of inputs and 'label'") from None
     labels = arrays.pop(LABEL, None)
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu" or not arrays:
+    if labels is None or labels.ndim != 1 or not labels.size or labels.dtype.kind not in "iu" or not arrays:
         raise Failure(
             "samples-bad",
             f"{path}: no usable labels",
@@ -85,33 +86,47 @@ def on_device(
         original = tensors.decode(out.read_bytes())
     name = next(iter(release.primary.outputs)).name
     reference = share(original[name], labels)
-    row = sum(a.nbytes for a in inputs.values()) // max(1, len(labels)) + 1
-    chunk = max(1, _CHUNK_BYTES // row)
-    found = []
-    for artifact in release.shipped:
-        parts = []
-        for start in range(0, len(labels), chunk):
-            piece = {key: array[start : start + chunk] for key, array in inputs.items()}
-            answer = helper.request(
-                "infer",
-                {
-                    "app": release.manifest["app"],
-                    "release": release.id,
-                    "format": artifact.format,
-                    "threads": threads,
-                },
-                blob=tensors.encode(piece),
-            )
-            parts.append(_outputs(helper, answer)[name])
-        found.append(
-            Accuracy(
-                format=artifact.format,
-                accuracy=share(np.concatenate(parts), labels),
-                original=reference,
-                rows=len(labels),
-            )
+    return tuple(
+        Accuracy(
+            format=artifact.format,
+            accuracy=share(_answers(helper, release, artifact, inputs, name, threads), labels),
+            original=reference,
+            rows=len(labels),
         )
-    return tuple(found)
+        for artifact in release.shipped
+    )
+
+
+def _answers(
+    helper: Helper,
+    release: Release,
+    artifact: Artifact,
+    inputs: dict[str, np.ndarray[Any, Any]],
+    output: str,
+    threads: int,
+) -> np.ndarray[Any, Any]:
+    """One output of an artifact for all rows, in calls of as many rows as fit in a message, or as the
+    artifact's fixed batch takes; the last call is filled up with its last row then."""
+    rows = len(next(iter(inputs.values())))
+    fixed = next((t.shape[0] for t in artifact.inputs if t.shape and t.shape[0]), None)
+    size = sum(a.nbytes for a in inputs.values()) // rows + 1
+    chunk = fixed or max(1, _CHUNK_BYTES // size)
+    parts = []
+    for start in range(0, rows, chunk):
+        taken = min(chunk, rows - start)
+        index = np.minimum(np.arange(start, start + (fixed or taken)), rows - 1)
+        answer = helper.request(
+            "infer",
+            {
+                "app": release.manifest["app"],
+                "release": release.id,
+                "format": artifact.format,
+                "threads": threads,
+            },
+            blob=tensors.encode({key: array[index] for key, array in inputs.items()}),
+        )
+        parts.append(_outputs(helper, answer)[output][:taken])
+    return np.concatenate(parts)
 
 
 def _outputs(helper: Helper, answer: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:

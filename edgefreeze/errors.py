@@ -92,13 +92,15 @@ CODES: dict[str, Code] = {
         "The frozen graph does not compute what the model computes, beyond the tolerance.",
         "Nothing was sent. Try another optimize level, or look at the named output.",
     ),
-    "unverified": Code(GATE, "Something could not be checked.", "--allow-unverified, if you know why."),
+    "unverified": Code(GATE, "Something could not be checked.", "The message says why for each format."),
     # The worker process
     "worker-no-tensorflow": Code(
         CONFIG, "TensorFlow is not installed beside edgefreeze.", "pip install 'edgefreeze[convert]'"
     ),
     "worker-crashed": Code(FAILED, "The process that runs TensorFlow ended unexpectedly.", "See its log."),
-    "worker-timeout": Code(FAILED, "The process that runs TensorFlow took too long.", "Raise the limit."),
+    "worker-timeout": Code(
+        FAILED, "The process that runs TensorFlow took too long.", "Try again on an idle machine."
+    ),
     # Reaching the device
     "ssh-missing": Code(CONFIG, "OpenSSH's ssh, which resolves hosts, is not installed.", "Install it."),
     "unreachable": Code(UNREACHABLE, "The device could not be reached.", "Check address, power and network."),
@@ -139,7 +141,9 @@ CODES: dict[str, Code] = {
     # On the device
     "device-internal": Code(FAILED, "The helper on the device met an error of its own.", "Report it."),
     "disk-space": Code(
-        FAILED, "The device has too little space or too few inodes.", "Free some: edgefreeze prune"
+        FAILED,
+        "The device has too little space or too few inodes.",
+        "Free some there, or leave TensorFlow out: --no-tf.",
     ),
     "store-io": Code(
         FAILED, "The device could not read or write a file.", "Check its card and mount options."
@@ -176,7 +180,11 @@ CODES: dict[str, Code] = {
     "runner-died": Code(
         FAILED, "The inference process on the device was killed or crashed.", "Check its memory."
     ),
-    "runner-timeout": Code(FAILED, "The inference process on the device took too long.", "Raise the limit."),
+    "runner-timeout": Code(
+        FAILED,
+        "The inference process on the device took too long.",
+        "See what else runs there, then try again.",
+    ),
     "python-missing": Code(CONFIG, "The release's interpreter is not there any more.", "Deploy it again."),
     "rollback-failed": Code(
         ROLLBACK_FAILED,

@@ -22,9 +22,11 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """A `[devices.NAME]` table."""
 
     target: str
+    """The kind of board that it is."""
     host: str | None = None
     """An SSH destination or an alias of ~/.ssh/config; None: the device's name is one."""
     transport: str = "ssh"
+    """ "ssh", or "local": this machine, as a device of its own."""
     python: str | None = None
     """The interpreter there, for a board that has a fitting TensorFlow of its own."""
     root: str | None = None
@@ -35,13 +37,19 @@ class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What edgefreeze.toml may hold."""
 
     model: str | None = None
+    """What `deploy` deploys when no MODEL is given: a SavedModel folder or a .keras file."""
     app: str | None = None
+    """The application's name, which is its folder's on a device."""
     target: str | None = None
+    """The kind of board when no --target is given."""
     samples: str | None = None
+    """An .npz of inputs to prove with."""
     signature: str | None = None
+    """The SavedModel's signature."""
     targets: str | None = None
     """A folder with targets of one's own."""
     devices: dict[str, DeviceEntry] = {}
+    """The devices, by name: one [devices.NAME] table each."""
 
 
 class Config(ConfigFile, frozen=True, kw_only=True):

@@ -36,6 +36,7 @@ class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """How the model is frozen for this board."""
 
     optimize: Literal["none", "safe"] = "none"
+    """ "safe": Grappler's pruning, constant folding and dependency clean-up. The result is compared again."""
     lower_control_flow: bool = False
     """Passed to convert_variables_to_constants_v2. False keeps While and If as functional operations."""
     batch: Positive | None = None
@@ -46,7 +47,9 @@ class Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One form in which the model is shipped; the first that was verified is the one that `run` uses."""
 
     format: Literal["frozen_pb", "saved_model", "tflite", "onnx"]
+    """What is written; edgefreeze/runtimes.toml says which runtime it needs on the board."""
     precision: Literal["fp32"] = "fp32"
+    """Of the weights and the arithmetic. fp32 is the only one so far."""
     tolerance: Tolerance = 1e-4
     """Largest error that passes, relative to the range of the original's output."""
     opset: Annotated[int, msgspec.Meta(ge=7, le=18)] | None = None
@@ -57,6 +60,7 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Defaults of the duel on the board."""
 
     threads: Positive = 1
+    """Threads that every contestant may use; the self-test and --eval run with as many."""
     samples: Positive = 200
     """Inferences of each contestant in steady state, unless `seconds` are over before."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 20.0
@@ -67,15 +71,20 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What must be left on the board."""
 
     keep_free_mb: Annotated[int, msgspec.Meta(ge=0)] = 64
+    """Megabytes that a deployment must leave free on the board's disk."""
     keep_releases: Positive = 3
+    """Releases kept after a deployment, the last activated first; active and previous always stay."""
 
 
 class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a target's TOML may hold."""
 
     summary: str
+    """One line for `edgefreeze targets list`."""
     match: Match
+    """What the board must be."""
     formats: tuple[Format, ...]
+    """The forms in which the model is shipped, the preferred one first. At least one."""
     transport: Literal["local", "ssh"] = "ssh"
     """Where `deploy` goes when no device is named: this machine, or it asks for a host."""
     python: str | None = None

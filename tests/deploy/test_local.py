@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgefreeze.transport.client import Helper, Upload
+from edgefreeze.inventory import Device
+from edgefreeze.transport.client import Helper, Upload, connect
 
 from .conftest import Result
 
@@ -280,3 +285,101 @@ def test_two_targets_that_differ_in_freeze_options_give_different_artifacts(
     assert found["plain"]["sha256"] != found["fixed"]["sha256"]
     assert found["plain"]["inputs"][0]["shape"] == [None, 8, 8, 1]
     assert found["fixed"]["inputs"][0]["shape"] == [1, 8, 8, 1]
+
+
+def test_accuracy_with_a_fixed_batch(small: Path, device: Path, edgefreeze_: Run, tmp_path: Path) -> None:
+    """A graph that takes four rows at a time is asked for seven."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    text = (Path(__file__).parents[2] / "targets" / "x86.toml").read_text()
+    (mine / "four.toml").write_text(text.replace("[freeze]\n", "[freeze]\nbatch = 4\n"))
+    image = np.random.default_rng(4).random((7, 8, 8, 1), np.float32)
+    np.savez(tmp_path / "eval.npz", image=image, label=np.arange(7))
+    result = edgefreeze_(
+        "deploy", small / "small_a", "-t", "four", "--targets", mine, "--format", "tflite", "--no-bench", "--json",
+        "--eval", tmp_path / "eval.npz",
+    )  # fmt: skip
+    assert result.status == 0, result.out
+    (found,) = result.json["accuracy"]
+    assert found["rows"] == 7
+    assert found["accuracy"] == found["original"]
+
+
+def test_somebody_else_at_work_is_named(
+    small: Path, device: Path, prebuilt: None, edgefreeze_: Run, releases: dict[str, Any]
+) -> None:
+    deploy(edgefreeze_, small / "small_a")
+    here = Device(name="local", target="x86", transport="local", host=None, python=None, root=None)
+    with connect(here) as other:
+        other.request("open_app", {"app": "demo", "who": "kim@laptop", "mode": "write"})
+        result = deploy(edgefreeze_, small / "small_b")
+        assert result.status == 1
+        error = result.json["error"]
+        assert error["code"] == "locked"
+        assert "kim@laptop" in error["message"] + (error["found"] or "")
+        assert error["retry_safe"] is True
+    check_whole(device, releases["small_a"].release.id)
+    assert deploy(edgefreeze_, small / "small_b").status == 0
+
+
+@pytest.mark.parametrize("step", ["put", "stage", "selftest", "activate"])
+def test_a_helper_that_dies_leaves_the_old_release_and_the_next_run_converges(
+    step: str, small: Path, device: Path, prebuilt: None, edgefreeze_: Run, monkeypatch: pytest.MonkeyPatch,
+    releases: dict[str, Any],
+) -> None:  # fmt: skip
+    """Killed as the step's request is about to be sent; tests/device kills inside the steps."""
+    deploy(edgefreeze_, small / "small_a")
+    a, b = (releases[name].release.id for name in ("small_a", "small_b"))
+    real, pids = Helper._write, []
+
+    def write(self: Helper, message: dict[str, Any], blob: int) -> int:
+        if not pids and message["op"] == step:
+            pids.append(self.request("ping")["pid"])
+            os.kill(pids[0], 9)
+            time.sleep(0.1)
+        return real(self, message, blob)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Helper, "_write", write)
+        result = deploy(edgefreeze_, small / "small_b")
+    assert pids
+    assert result.status == 4, result.out
+    error = result.json["error"]
+    assert error["code"] == "helper-died"
+    assert f"'{step}'" in error["message"]
+    assert error["device_state"].startswith(f"release {a[:12]} is active there")
+    check_whole(device, a)
+    assert deploy(edgefreeze_, small / "small_b").json["active"] == b
+    check_whole(device, b)
+
+
+def test_an_interrupt_leaves_no_process_and_the_old_release(
+    small: Path, device: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C while the model is being converted."""
+    command = [sys.executable, "-m", "edgefreeze", "deploy", str(small / "small_a"), "--app", "demo"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "loading the model" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, "".join(said) + err
+    assert "error: interrupted" in err
+    assert "Traceback" not in err
+    deadline = time.monotonic() + 10
+    while (left := _ours(device)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+    check_whole(device, None)
+
+
+def _ours(device: Path) -> list[str]:
+    """Processes that work on the device's root."""
+    lines = subprocess.run(
+        ["ps", "-eo", "args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [line for line in lines if str(device) in line]

@@ -1,0 +1,322 @@
+"""Fills in what the documentation says of the code, from the code: options, error codes, keys of TOML files.
+
+    python docs/generate.py            rewrite the generated parts of docs/*.md
+    python docs/generate.py --check    change nothing; exit status 1 where a file is out of date
+
+A generated part stands between the lines <!-- BEGIN name --> and <!-- END name -->; `name` is a key of PARTS.
+All else in those files is written by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from msgspec import inspect as kinds
+
+import edgefreeze
+from edgefreeze import errors, inventory, operate, runtimes, targets
+from edgefreeze.cli.main import cli
+from edgefreeze.deploy import Outcome
+from edgefreeze.freeze import Frozen
+
+FOLDER = Path(__file__).resolve().parent
+PACKAGE = Path(edgefreeze.__file__).resolve().parent
+_PART = re.compile(
+    r"(?P<begin><!-- BEGIN (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- END (?P=name) -->)", re.DOTALL
+)
+
+
+def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+    """A Markdown table. Bars in cells are escaped."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return (
+        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        + "\n"
+    )
+
+
+# --- commands
+
+
+def commands(
+    group: click.Group, path: str = "edgefreeze"
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Every command that does something: (its whole name, itself, a context)."""
+    context = click.Context(group, info_name=path)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command, click.Context(command, info_name=f"{path} {name}")
+
+
+def _commands() -> str:
+    parts = []
+    for name, command, context in commands(cli):
+        usage = " ".join([name, *command.collect_usage_pieces(context)])
+        parts.append(f"## {name}\n\n{inspect.cleandoc(command.help or '')}\n\n```text\n{usage}\n```\n")
+        options = [p for p in command.params if isinstance(p, click.Option)]
+        parts.append(table(("option", "value", "meaning"), [_option(o, context) for o in options]))
+        parts.append("```sh\n" + "\n".join(_examples(command.epilog or "")) + "\n```\n")
+        parts.append(f"`--json`: {', '.join(f'`{field}`' for field in JSON_FIELDS[name])}\n")
+    return "\n".join(parts)
+
+
+def _option(option: click.Option, context: click.Context) -> tuple[str, str, str]:
+    names = ", ".join(f"`{name}`" for name in sorted(option.opts, key=len))
+    value = "" if option.is_flag else f"`{option.make_metavar(context)}`"
+    meaning = option.help or ""
+    if option.required:
+        meaning += " Required."
+    elif option.show_default:
+        meaning += f" Default: `{option.default}`."
+    return names, value, meaning
+
+
+def _examples(epilog: str) -> Iterator[str]:
+    """The commands of an epilog; what stands behind one, two blanks away, becomes a comment."""
+    for line in epilog.replace("\b", "").splitlines():
+        match = re.match(r"(?:Example:)?\s*(edgefreeze .*?)(?:\s{2,}(.*))?$", line)
+        if match:
+            yield f"{match[1]}  # {match[2]}" if match[2] else match[1]
+
+
+def _returned(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The keys of the dict that a function returns at its end."""
+    tree = ast.parse(inspect.getsource(function))
+    last = [n for n in ast.walk(tree) if isinstance(n, ast.Return) and isinstance(n.value, ast.Dict)][-1]
+    assert isinstance(last.value, ast.Dict)
+    return tuple(key.value for key in last.value.keys if isinstance(key, ast.Constant))
+
+
+JSON_FIELDS: dict[str, tuple[str, ...]] = {
+    "edgefreeze init": ("path", "app", "target", "model"),
+    "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Outcome)),
+    "edgefreeze freeze": tuple(f.name for f in dataclasses.fields(Frozen)),
+    "edgefreeze status": _returned(operate.status),
+    "edgefreeze run": _returned(operate.infer),
+    "edgefreeze rollback": _returned(operate.rollback),
+    "edgefreeze history": _returned(operate.history),
+    "edgefreeze targets list": ("targets",),
+    "edgefreeze targets show": ("target",),
+}
+
+
+# --- errors
+
+_MEANINGS = {
+    errors.DONE: "done",
+    errors.FAILED: "failed",
+    errors.USAGE: "the command line does not fit",
+    errors.CONFIG: "configuration or model: nothing was tried on a device, or it is the wrong one",
+    errors.UNREACHABLE: "the device could not be reached, or was lost",
+    errors.ROLLED_BACK: "rolled back",
+    errors.GATE: "a gate said no: what was made, or runs on the device, does not compute what the model computes",
+    errors.ROLLBACK_FAILED: "a rollback failed too",
+    errors.INTERRUPTED: "interrupted",
+}
+
+
+def raised() -> set[str]:
+    """Every code that is raised somewhere, on the host or on a device."""
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                if getattr(node.func, "id", getattr(node.func, "attr", "")) in ("Failure", "DeviceError"):
+                    found.add(str(node.args[0].value))
+    return found | {"disk-space", "store-io"}  # device/errors.py chooses between these two
+
+
+def _exit_statuses() -> str:
+    unused = {c.exit_status for c in errors.CODES.values()} - {
+        errors.CODES[c].exit_status for c in raised() & set(errors.CODES)
+    }
+    rows = [
+        (str(n), text + (" (reserved: nothing gives it yet)" if n in unused else ""))
+        for n, text in _MEANINGS.items()
+    ]
+    return table(("status", "meaning"), rows)
+
+
+def _errors() -> str:
+    known = raised()
+    parts: list[str] = []
+    rows: list[tuple[str, ...]] = []
+    head = ("code", "exit", "cause", "cure")
+    for line in (PACKAGE / "errors.py").read_text(encoding="utf-8").splitlines():
+        title, code = re.match(r"    # (\w.*)$", line), re.match(r'    "([a-z-]+)": Code\(', line)
+        if title:
+            parts += [table(head, rows)] if rows else []
+            parts.append(f"## {title[1]}\n")
+            rows = []
+        if code:
+            entry = errors.CODES[code[1]]
+            cause = entry.cause + ("" if code[1] in known else " Reserved: nothing gives it yet.")
+            rows.append((f"`{code[1]}`", str(entry.exit_status), cause, entry.cure))
+    return "\n".join([*parts, table(head, rows)])
+
+
+# --- TOML
+
+
+def docstrings(module: Any) -> dict[str, dict[str, str]]:
+    """For every class of a module, the text below each of its fields."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.ClassDef):
+            fields = found.setdefault(node.name, {})
+            for before, text in zip(node.body, node.body[1:], strict=False):
+                if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name):
+                    if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                        fields[before.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def _kind(info: Any) -> str:
+    """A type of msgspec in words."""
+    match info:
+        case kinds.UnionType(types=types):
+            return " or ".join(_kind(t) for t in types if not isinstance(t, kinds.NoneType))
+        case kinds.LiteralType(values=values):
+            return " or ".join(f'`"{value}"`' for value in values)
+        case kinds.VarTupleType(item_type=item):
+            return "list of " + ("tables" if isinstance(item, kinds.StructType) else f"{_kind(item)}s")
+        case kinds.DictType():
+            return "table"
+        case kinds.StructType():
+            return "table"
+        case kinds.IntType(ge=least, le=most) | kinds.FloatType(ge=least, gt=None, le=most):
+            return ("integer" if isinstance(info, kinds.IntType) else "number") + _bounds(least, most)
+        case kinds.FloatType(gt=above, le=most):
+            return f"number above {above:g}, at most {most:g}"
+        case kinds.BoolType():
+            return "`true` or `false`"
+        case kinds.StrType():
+            return "text"
+    raise TypeError(info)
+
+
+def _bounds(least: float | None, most: float | None) -> str:
+    if least is not None and most is not None:
+        return f" from {least:g} to {most:g}"
+    return f", at least {least:g}" if least is not None else ""
+
+
+def _default(field: kinds.Field) -> str:
+    if field.required:
+        return "required"
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    if value is None or value == () or value == {} or isinstance(value, msgspec.Struct):
+        return "none" if value in (None, ()) else "see there"
+    return f"`{msgspec.json.encode(value).decode()}`"
+
+
+def keys(schema: type[msgspec.Struct], module: Any) -> str:
+    """A table of the keys of one TOML table. Every key must have its text below it in the code."""
+    info = kinds.type_info(schema)
+    assert isinstance(info, kinds.StructType)
+    texts = docstrings(module)[schema.__name__]
+    rows = [(f"`{f.encode_name}`", _kind(f.type), _default(f), texts[f.encode_name]) for f in info.fields]
+    return table(("key", "type", "default", "meaning"), rows)
+
+
+def _shipped() -> str:
+    parts = []
+    for name, file in targets.names().items():
+        parts.append(
+            f"### {name}\n\n{targets.read(file).summary}.\n\n```toml\n{file.read_text(encoding='utf-8').strip()}\n```\n"
+        )
+    return "\n".join(parts)
+
+
+def _packages() -> str:
+    rows = []
+    known = runtimes.table()
+    for runtime in ("tensorflow", "litert", "onnxruntime"):
+        formats = ", ".join(f"`{f}`" for f in known.format if known.of_format(f) == runtime)
+        for row in known.packages(runtime):
+            rows.append(
+                (
+                    f"`{runtime}`", formats, f"{row.package} {row.version}", ", ".join(row.machine), row.python,
+                    row.glibc, f"{row.unpacked_mb} MB",
+                )
+            )  # fmt: skip
+    return table(("runtime", "for", "package", "machine", "Python", "glibc from", "unpacked, about"), rows)
+
+
+# --- the house
+
+
+def host_imports() -> dict[str, set[str]]:
+    """Module of edgefreeze/device → the host's modules that import it."""
+    found: dict[str, set[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        place = file.relative_to(PACKAGE)
+        if place.parts[0] == "device":
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("edgefreeze.device"):
+                inner = (node.module or "").removeprefix("edgefreeze.device").lstrip(".")
+                for module in [inner] if inner else [alias.name for alias in node.names]:
+                    found.setdefault(module, set()).add(place.as_posix())
+    return found
+
+
+def _imports() -> str:
+    rows = [
+        (f"`device/{module.replace('.', '/')}.py`", ", ".join(f"`{place}`" for place in sorted(places)))
+        for module, places in sorted(host_imports().items())
+    ]
+    return table(("module", "imported on the host by"), rows)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": _commands,
+    "exit-statuses": _exit_statuses,
+    "errors": _errors,
+    "target-keys": lambda: keys(targets.TargetFile, targets),
+    "match-keys": lambda: keys(targets.Match, targets),
+    "freeze-keys": lambda: keys(targets.Freeze, targets),
+    "format-keys": lambda: keys(targets.Format, targets),
+    "bench-keys": lambda: keys(targets.Bench, targets),
+    "limits-keys": lambda: keys(targets.Limits, targets),
+    "shipped-targets": _shipped,
+    "packages": _packages,
+    "config-keys": lambda: keys(inventory.ConfigFile, inventory),
+    "device-keys": lambda: keys(inventory.DeviceEntry, inventory),
+    "device-imports": _imports,
+}
+
+
+def render(text: str) -> str:
+    """A page with its generated parts made anew."""
+    return _PART.sub(lambda m: f"{m['begin']}\n{PARTS[m['name']]()}\n{m['end']}", text)
+
+
+def main(check: bool) -> int:
+    stale = 0
+    for file in sorted(FOLDER.glob("*.md")):
+        text = file.read_text(encoding="utf-8")
+        made = render(text)
+        if made != text:
+            stale += 1
+            print(f"{file.name}: {'out of date' if check else 'rewritten'}")
+            if not check:
+                file.write_text(made, encoding="utf-8")
+    return int(check and stale > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))

@@ -1,0 +1,5 @@
+"""python -m edgefreeze: the command line."""
+
+from edgefreeze.cli.main import main
+
+main()
