@@ -77,6 +77,8 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str, str
     names = ", ".join(f"`{name}`" for name in sorted(option.opts, key=len))
     value = "" if option.is_flag else f"`{option.make_metavar(context)}`"
     meaning = option.help or ""
+    if isinstance(option.type, click.IntRange):
+        value, meaning = "`INTEGER`", f"{meaning} At least {option.type.min}."
     if option.required:
         meaning += " Required."
     elif option.show_default:
@@ -122,7 +124,7 @@ _MEANINGS = {
     errors.CONFIG: "configuration or model: nothing was tried on a device, or it is the wrong one",
     errors.UNREACHABLE: "the device could not be reached, or was lost",
     errors.ROLLED_BACK: "rolled back",
-    errors.GATE: "a gate said no: what was made, or runs on the device, does not compute what the model computes",
+    errors.GATE: "a gate said no: something does not compute what the model computes, or is unproved",
     errors.ROLLBACK_FAILED: "a rollback failed too",
     errors.INTERRUPTED: "interrupted",
 }
@@ -133,9 +135,10 @@ def raised() -> set[str]:
     found = set()
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-                if getattr(node.func, "id", getattr(node.func, "attr", "")) in ("Failure", "DeviceError"):
-                    found.add(str(node.args[0].value))
+            if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+                continue
+            if getattr(node.func, "id", getattr(node.func, "attr", "")) in ("Failure", "DeviceError"):
+                found.add(str(node.args[0].value))
     return found | {"disk-space", "store-io"}  # device/errors.py chooses between these two
 
 
@@ -178,9 +181,12 @@ def docstrings(module: Any) -> dict[str, dict[str, str]]:
         if isinstance(node, ast.ClassDef):
             fields = found.setdefault(node.name, {})
             for before, text in zip(node.body, node.body[1:], strict=False):
-                if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name):
-                    if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                        fields[before.target.id] = " ".join(str(text.value.value).split())
+                match before, text:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str(words))),
+                    ):
+                        fields[name] = " ".join(words.split())
     return found
 
 
@@ -218,26 +224,33 @@ def _default(field: kinds.Field) -> str:
     if field.required:
         return "required"
     value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    if value is None or value == () or value == {} or isinstance(value, msgspec.Struct):
-        return "none" if value in (None, ()) else "see there"
+    if isinstance(value, msgspec.Struct):
+        return "its defaults"
+    if value is None or value == () or value == {}:
+        return "none"
     return f"`{msgspec.json.encode(value).decode()}`"
 
 
 def keys(schema: type[msgspec.Struct], module: Any) -> str:
-    """A table of the keys of one TOML table. Every key must have its text below it in the code."""
+    """A table of the keys of one TOML table. A key's text stands below it in the code; that of a table, in a
+    section of its own."""
     info = kinds.type_info(schema)
     assert isinstance(info, kinds.StructType)
     texts = docstrings(module)[schema.__name__]
-    rows = [(f"`{f.encode_name}`", _kind(f.type), _default(f), texts[f.encode_name]) for f in info.fields]
+    rows = []
+    for field in info.fields:
+        name = field.encode_name
+        section = f"See `[{name}]`." if isinstance(field.type, kinds.StructType) else ""
+        rows.append((f"`{name}`", _kind(field.type), _default(field), texts.get(name) or section))
+        assert rows[-1][-1], f"{schema.__name__}.{name} has no text below it"
     return table(("key", "type", "default", "meaning"), rows)
 
 
 def _shipped() -> str:
     parts = []
     for name, file in targets.names().items():
-        parts.append(
-            f"### {name}\n\n{targets.read(file).summary}.\n\n```toml\n{file.read_text(encoding='utf-8').strip()}\n```\n"
-        )
+        content = file.read_text(encoding="utf-8").strip()
+        parts.append(f"### {name}\n\n{targets.read(file).summary}.\n\n```toml\n{content}\n```\n")
     return "\n".join(parts)
 
 
@@ -249,8 +262,8 @@ def _packages() -> str:
         for row in known.packages(runtime):
             rows.append(
                 (
-                    f"`{runtime}`", formats, f"{row.package} {row.version}", ", ".join(row.machine), row.python,
-                    row.glibc, f"{row.unpacked_mb} MB",
+                    f"`{runtime}`", formats, f"{row.package} {row.version}", ", ".join(row.machine),
+                    row.python, row.glibc, f"{row.unpacked_mb} MB",
                 )
             )  # fmt: skip
     return table(("runtime", "for", "package", "machine", "Python", "glibc from", "unpacked, about"), rows)
@@ -306,6 +319,7 @@ def render(text: str) -> str:
 
 
 def main(check: bool) -> int:
+    """Rewrite the pages, or only say which are out of date. Returns the exit status."""
     stale = 0
     for file in sorted(FOLDER.glob("*.md")):
         text = file.read_text(encoding="utf-8")

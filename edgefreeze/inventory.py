@@ -24,7 +24,7 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     target: str
     """The kind of board that it is."""
     host: str | None = None
-    """An SSH destination or an alias of ~/.ssh/config; None: the device's name is one."""
+    """An SSH destination or an alias of ~/.ssh/config. Without it the device's name is one."""
     transport: str = "ssh"
     """ "ssh", or "local": this machine, as a device of its own."""
     python: str | None = None

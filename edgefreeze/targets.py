@@ -88,7 +88,7 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     transport: Literal["local", "ssh"] = "ssh"
     """Where `deploy` goes when no device is named: this machine, or it asks for a host."""
     python: str | None = None
-    """The interpreter on the board; None: python3 there (this one, on the local transport)."""
+    """The interpreter on the board. Without it python3 there, and this one on the local transport."""
     freeze: Freeze = Freeze()
     bench: Bench = Bench()
     limits: Limits = Limits()

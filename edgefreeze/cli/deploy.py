@@ -32,7 +32,10 @@ Examples:
     help="An .npz of inputs to prove with. Default: drawn inputs.",
 )
 @click.option(
-    "--eval", "evaluation", type=click.Path(path_type=Path), help="An .npz of inputs and 'label': accuracy."
+    "--eval",
+    "evaluation",
+    type=click.Path(path_type=Path),
+    help="An .npz of inputs, and true classes under 'label': measure accuracy on the device.",
 )
 @click.option("--signature", metavar="NAME", help="The SavedModel's signature. Default: serving_default.")
 @click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")

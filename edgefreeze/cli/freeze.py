@@ -27,7 +27,11 @@ Examples:
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Fix the batch dimension.")
 @click.option(
-    "--optimize", type=click.Choice(["none", "safe"]), default="none", show_default=True, help="Grappler."
+    "--optimize",
+    type=click.Choice(["none", "safe"]),
+    default="none",
+    show_default=True,
+    help="safe: prune the graph and fold constants, and compare again.",
 )
 @output_options
 def command(

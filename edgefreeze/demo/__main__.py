@@ -74,7 +74,7 @@ def main(folder: Path) -> int:
         "\n[bold]Next[/]: the same to a board. In the demo's folder, where edgefreeze.toml says the rest:"
     )
     console.print(f"  cd {folder}")
-    console.print(f"  {tool} run --input digits_test.npz --output answers.npz   [dim]infer on the device[/]")
+    console.print(f"  {tool} run --input digits.npz --output answers.npz   [dim]infer on the device[/]")
     console.print(f"  {tool} status                                             [dim]what it runs[/]")
     console.print(
         f"  {tool} deploy --target pi4 --host pi@raspberrypi.local    [dim]to a Raspberry Pi 4[/]",

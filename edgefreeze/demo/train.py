@@ -1,7 +1,8 @@
 """Trains a small CNN on the handwritten digits that scikit-learn carries, in a process of its own.
 
-python -m edgefreeze.demo.train FOLDER   writes FOLDER/digits_savedmodel, FOLDER/digits_test.npz
-(inputs under the signature's name, true classes under "label") and FOLDER/accuracy.json
+python -m edgefreeze.demo.train FOLDER   writes into FOLDER: digits_savedmodel; digits_test.npz, inputs
+under the signature's name and true classes under "label"; digits.npz, sixteen of those inputs alone; and
+accuracy.json
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def train(folder: Path) -> float:
 
     tf.saved_model.save(net, str(folder / "digits_savedmodel"), signatures={"serving_default": serve})
     np.savez(folder / "digits_test.npz", image=x_test, label=y_test.astype("int64"))
+    np.savez(folder / "digits.npz", image=x_test[:16])
     (folder / "accuracy.json").write_text(json.dumps({"accuracy": accuracy}))
     return accuracy
 

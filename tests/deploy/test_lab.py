@@ -165,15 +165,21 @@ def test_the_emulated_pi_with_models_of_full_size(
     )
 
 
-def test_emulated_latencies_are_labelled_for_a_person(
+def test_the_target_alone_is_enough_and_emulated_latencies_are_labelled(
     small: Path, lab_pi4: LabDevice, over_ssh: Callable[[LabDevice], str], edgefreeze_: Run
 ) -> None:
-    """Without TensorFlow: TFLite alone, so that a board with little room gets a release too."""
-    host = over_ssh(lab_pi4)
-    result = edgefreeze_("deploy", small / "small_a", "--app", "cam", "-t", "pi4", "--host", host, "--no-tf")
+    """All else stands in edgefreeze.toml. Without TensorFlow: TFLite alone, for a board with little room."""
+    over_ssh(lab_pi4)
+    assert (
+        edgefreeze_("init", "--model", str(small / "small_a"), "--app", "cam", "--target", "pi4").status == 0
+    )
+    with Path("edgefreeze.toml").open("a") as file:
+        file.write('[devices.pole7]\ntarget = "pi4"\nhost = "pi4"\n')
+    result = edgefreeze_("deploy", "--target", "pi4", "--no-tf")
     assert result.status == 0, result.err
+    assert "pole7 runs cam " in result.out
     assert "EMULATED: these figures show that it runs, not how fast a device is" in result.out
-    assert "(emulated)" in result.out
+    assert "Latency on pole7, batch of the golden inputs, 1 thread (emulated)" in result.out
     assert "tensorflow" not in lab_pi4.sh("ls ~/.edgefreeze/runtimes/*/")
 
 
