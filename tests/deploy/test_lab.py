@@ -103,7 +103,7 @@ def test_mobilenet_to_the_x86_container_and_back(
         "700",
         "pi",
     ]
-    assert lab_x86.sh("pgrep -u pi -f edgefreeze || true") == ""
+    assert lab_x86.sh("pgrep -u pi -f '[e]dgefreeze' || true") == ""
 
 
 def _only_input(document: dict[str, Any]) -> str:
