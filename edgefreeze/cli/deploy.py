@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import app_option, device_options, output_options
+from edgefreeze.cli.options import Where, app_option, device_options, output_options
 
 
 @click.command(
@@ -44,9 +44,7 @@ Examples:
 @output_options
 def command(
     model: Path | None,
-    target: str | None,
-    host: str | None,
-    targets_folder: Path | None,
+    where: Where,
     app: str | None,
     formats: tuple[str, ...],
     samples: Path | None,
@@ -64,13 +62,12 @@ def command(
     MODEL is a SavedModel folder or a .keras file; default: the one of edgefreeze.toml. Whatever fails, the
     device goes on running what it ran.
     """
-    from edgefreeze import inventory
     from edgefreeze.cli.progress import show
     from edgefreeze.deploy import Request, deploy
     from edgefreeze.errors import Failure
     from edgefreeze.report import text
 
-    config = inventory.load()
+    config = where.config
     if model is None:
         if config.model is None:
             raise Failure(
@@ -80,14 +77,13 @@ def command(
                 next="edgefreeze init",
             )
         model = config.path(config.model)
-    found, device = options.resolve(config, target, host, targets_folder)
     if samples is None and config.samples:
         samples = config.path(config.samples)
     request = Request(
         model=model,
         app=options.app_name(app, config, model),
-        target=found,
-        device=device,
+        target=where.target,
+        device=where.device,
         formats=formats,
         samples=samples,
         signature=signature or config.signature,

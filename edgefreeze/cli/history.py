@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import app_option, device_options, output_options
+from edgefreeze.cli.options import Where, app_option, device_options, output_options
 
 
 @click.command("history", epilog="Example:  edgefreeze history --host cam1 --app digits")
@@ -15,21 +13,17 @@ from edgefreeze.cli.options import app_option, device_options, output_options
 @app_option
 @output_options
 def command(
-    target: str | None,
-    host: str | None,
-    targets_folder: Path | None,
+    where: Where,
     app: str | None,
     as_json: bool,
     quiet: bool,
     debug: bool,
 ) -> None:
     """What happened to an app on a device, oldest first: who switched to which release, and why."""
-    from edgefreeze import inventory, operate
+    from edgefreeze import operate
     from edgefreeze.report import text
 
-    config = inventory.load()
-    _, device = options.resolve(config, target, host, targets_folder)
-    found = operate.history(device, app or config.app, options.ask)
+    found = operate.history(where.device, app or where.config.app, options.ask)
     if as_json:
         output.document("history", found)
     else:

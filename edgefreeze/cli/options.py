@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,23 +33,47 @@ def output_options(function: F) -> F:
     )
 
 
-def device_options(function: F) -> F:
-    """--target, --host, --targets."""
-    function = click.option(
-        "--targets",
-        "targets_folder",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="A folder with targets of your own.",
-    )(function)
-    function = click.option(
-        "--host", metavar="HOST", help="A device of edgefreeze.toml, an ssh alias, user@host or host:port."
-    )(function)
-    return click.option(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """What --target, --host, --targets and edgefreeze.toml lead to."""
+
+    config: Config
+    target: Target
+    device: Device
+
+
+def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--target, --host, --targets; the command gets them resolved, as `where`."""
+
+    @click.option(
         "-t",
         "--target",
         metavar="TARGET",
         help="The kind of board (edgefreeze targets list). Default: edgefreeze.toml's, or x86.",
         shell_complete=_complete_target,
+    )
+    @click.option(
+        "--host", metavar="HOST", help="A device of edgefreeze.toml, an ssh alias, user@host or host:port."
+    )
+    @targets_option
+    @functools.wraps(function)
+    def call(
+        *args: Any, target: str | None, host: str | None, targets_folder: Path | None, **kwargs: Any
+    ) -> Any:
+        config = inventory.load()
+        found, device = resolve(config, target, host, targets_folder)
+        return function(*args, where=Where(config=config, target=found, device=device), **kwargs)
+
+    return call
+
+
+def targets_option(function: F) -> F:
+    """--targets."""
+    return click.option(
+        "--targets",
+        "targets_folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="A folder with targets of your own.",
     )(function)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import app_option, device_options, output_options
+from edgefreeze.cli.options import Where, app_option, device_options, output_options
 
 
 @click.command(
@@ -22,9 +20,7 @@ Examples:
 @click.option("--to", metavar="RELEASE", help="A release that is still on the device; its first digits do.")
 @output_options
 def command(
-    target: str | None,
-    host: str | None,
-    targets_folder: Path | None,
+    where: Where,
     app: str | None,
     to: str | None,
     as_json: bool,
@@ -32,12 +28,10 @@ def command(
     debug: bool,
 ) -> None:
     """Return a device to the release that was active before. Nothing is sent; it is instant."""
-    from edgefreeze import inventory, operate
+    from edgefreeze import operate
     from edgefreeze.text import short
 
-    config = inventory.load()
-    _, device = options.resolve(config, target, host, targets_folder)
-    found = operate.rollback(device, app or config.app, to, options.ask)
+    found = operate.rollback(where.device, app or where.config.app, to, options.ask)
     if as_json:
         output.document("rollback", found)
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import app_option, device_options, output_options
+from edgefreeze.cli.options import Where, app_option, device_options, output_options
 
 
 @click.command("run", epilog="Example:  edgefreeze run --host cam1 --input digits.npz --output answers.npz")
@@ -22,9 +22,7 @@ from edgefreeze.cli.options import app_option, device_options, output_options
 @click.option("--format", "format_name", metavar="FORMAT", help="Default: the release's first.")
 @output_options
 def command(
-    target: str | None,
-    host: str | None,
-    targets_folder: Path | None,
+    where: Where,
     app: str | None,
     source: Path,
     result: Path,
@@ -37,11 +35,9 @@ def command(
 
     The keys are the signature's input and output names.
     """
-    from edgefreeze import inventory, operate
+    from edgefreeze import operate
 
-    config = inventory.load()
-    _, device = options.resolve(config, target, host, targets_folder)
-    found = operate.infer(device, app or config.app, source, result, format_name, options.ask)
+    found = operate.infer(where.device, app or where.config.app, source, result, format_name, options.ask)
     if as_json:
         output.document("run", found)
     else:

@@ -7,14 +7,7 @@ from pathlib import Path
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import output_options
-
-_FOLDER = click.option(
-    "--targets",
-    "targets_folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="A folder with targets of your own.",
-)
+from edgefreeze.cli.options import output_options, targets_option
 
 
 @click.group("targets")
@@ -23,7 +16,7 @@ def command() -> None:
 
 
 @command.command("list", epilog="Example:  edgefreeze targets list --json")
-@_FOLDER
+@targets_option
 @output_options
 def list_(targets_folder: Path | None, as_json: bool, quiet: bool, debug: bool) -> None:
     """Every target with a line on what it is."""
@@ -43,7 +36,7 @@ def list_(targets_folder: Path | None, as_json: bool, quiet: bool, debug: bool) 
 
 @command.command("show", epilog="Example:  edgefreeze targets show pi4")
 @click.argument("name")
-@_FOLDER
+@targets_option
 @output_options
 def show(name: str, targets_folder: Path | None, as_json: bool, quiet: bool, debug: bool) -> None:
     """One target, with every default filled in."""
