@@ -27,18 +27,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a user may say about a model: which signature, which tags, a fixed batch size."""
+    """What a user may say about a model: which signature, which tags, a fixed batch size; the outputs and
+    inputs of a graph (see cutting.ends), or which of a signature's outputs; classes of one's own, as
+    "module:name"; whether code that the model brings may run."""
 
     signature: str | None = None
     tags: tuple[str, ...] | None = None
     batch: int | None = None
+    outputs: tuple[str, ...] | None = None
+    inputs: tuple[str, ...] | None = None
+    custom_objects: tuple[str, ...] = ()
+    trust: bool = False
 
     @classmethod
     def of(cls, request: dict[str, Any]) -> Options:
         """From a request of the worker."""
-        tags = request.get("tags")
-        batch = (request.get("freeze") or {}).get("batch")
-        return cls(signature=request.get("signature"), tags=tuple(tags) if tags else None, batch=batch)
+
+        def several(key: str) -> tuple[str, ...] | None:
+            given = request.get(key)
+            return tuple(given) if given else None
+
+        return cls(
+            signature=request.get("signature"),
+            tags=several("tags"),
+            batch=(request.get("freeze") or {}).get("batch"),
+            outputs=several("outputs"),
+            inputs=several("inputs"),
+            custom_objects=several("custom_objects") or (),
+            trust=bool(request.get("trust")),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +74,17 @@ class Source:
     """Captured resources by their names in the function's graph: "the variable 'w'", "the table 'words'"."""
     keep: Any = None
     """What must stay alive: a loaded SavedModel frees its variables with itself."""
+    runner: Callable[[Arrays], Arrays] | None = None
+    """Computes the original's outputs where that is not the function: a session on the model's own graph."""
+    files: tuple[Path, ...] | None = None
+    """What the model is on disk, where that is not all that the path names: a checkpoint's files."""
 
     def run(self, inputs: Arrays) -> Arrays:
         """The model's own outputs for one set of inputs, both by key. Raises what TensorFlow raises."""
         import tensorflow as tf
 
+        if self.runner is not None:
+            return {name: _array(value) for name, value in self.runner(inputs).items()}
         tensors = [tf.constant(inputs[t.name], dtype=t.dtype) for t in self.inputs]
         results = self.function(*tensors)
         return {t.name: _array(results[t.name].numpy()) for t in self.outputs}
@@ -97,6 +120,9 @@ def module(name: str) -> SourceModule:
 def find(path: Path) -> str:
     """The kind of model at a path. Raises Failure: model-missing, model-empty, model-unknown."""
     if not path.exists():
+        for name in names():  # a checkpoint is named by what its files begin with
+            if module(name).sniff(path):
+                return name
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest(path.name, siblings)
         raise Failure(

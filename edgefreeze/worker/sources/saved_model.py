@@ -11,19 +11,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from edgefreeze.errors import Failure, nearest
+from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
+from edgefreeze.worker import meta_graphs, wire
+from edgefreeze.worker.meta_graphs import FILES
 from edgefreeze.worker.reasons import reason
+from edgefreeze.worker.signatures import choose
 from edgefreeze.worker.sources import Options, Source, shape_of, tensors_of, trace, with_batch
 
 KIND = "a SavedModel (a folder with saved_model.pb and variables/)"
-_FILES = ("saved_model.pb", "saved_model.pbtxt")
-DEFAULT = "serving_default"
 
 
 def sniff(path: Path) -> bool:
-    """Whether the folder holds a saved_model.pb or .pbtxt."""
-    return path.is_dir() and any((path / name).is_file() for name in _FILES)
+    """Whether the folder holds a saved_model.pb or .pbtxt, unless it is one of TensorFlow 1."""
+    file = meta_graphs.file_of(path)
+    return file is not None and wire.has_object_graph(file) is not False
 
 
 def load(path: Path, options: Options) -> Source:
@@ -33,7 +35,7 @@ def load(path: Path, options: Options) -> Source:
     """
     loaded, slots_dropped = _load(path, options.tags)
     signatures = dict(getattr(loaded, "signatures", {}))
-    key = choose(signatures, options.signature, path)
+    key = choose({name: _arguments(f) for name, f in signatures.items()}, options.signature, path)
     original = signatures[key]
     specs = original.structured_input_signature[1]
     inputs = [
@@ -66,42 +68,6 @@ def load(path: Path, options: Options) -> Source:
     )
 
 
-def choose(signatures: dict[str, Any], wanted: str | None, path: Path) -> str:
-    """The signature asked for; else serving_default; else the only one."""
-    if not signatures:
-        raise Failure(
-            "model-no-signature",
-            f"The SavedModel {path} has no signature, so nothing says what its inputs and outputs are.",
-            expected=f"at least one signature, such as {DEFAULT}",
-            found="none",
-            next="tf.saved_model.save(model, folder, signatures={'serving_default': concrete_function})",
-        )
-    listed = "; ".join(f"{name}({_arguments(f)})" for name, f in sorted(signatures.items()))
-    if wanted is not None and wanted not in signatures:
-        near = nearest(wanted, list(signatures))
-        hint = f"; did you mean {near!r}?" if near else "."
-        raise Failure(
-            "model-signature-choice",
-            f"The SavedModel {path} has no signature {wanted!r}{hint}",
-            expected=f"one of {listed}",
-            found=wanted,
-            next=f"--signature {near or sorted(signatures)[0]}",
-        )
-    if wanted is not None:
-        return wanted
-    if DEFAULT in signatures:
-        return DEFAULT
-    if len(signatures) > 1:
-        raise Failure(
-            "model-signature-choice",
-            f"The SavedModel {path} has {len(signatures)} signatures and none is called {DEFAULT}.",
-            expected="the name of one of them",
-            found=listed,
-            next=f"--signature {sorted(signatures)[0]}",
-        )
-    return next(iter(signatures))
-
-
 def _arguments(function: Any) -> str:
     specs = function.structured_input_signature[1]
     return ", ".join(f"{name}: {spec.dtype.name}{spec.shape}" for name, spec in sorted(specs.items()))
@@ -123,7 +89,7 @@ def _load(path: Path, tags: tuple[str, ...] | None) -> tuple[Any, bool]:
         with ExitStack() as stack:
             copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgefreeze-")))
             for entry in path.iterdir():
-                if entry.name not in _FILES:
+                if entry.name not in FILES:
                     (copy / entry.name).symlink_to(entry.resolve())
             _write_without_slots(path, copy)
             return load(copy), True
@@ -158,8 +124,8 @@ def _write_without_slots(path: Path, folder: Path) -> None:
     for meta_graph in model.meta_graphs:
         for node in meta_graph.object_graph_def.nodes:
             del node.slot_variables[:]
-    (folder / _FILES[1]).unlink(missing_ok=True)
-    (folder / _FILES[0]).write_bytes(model.SerializeToString(deterministic=True))
+    (folder / FILES[1]).unlink(missing_ok=True)
+    (folder / FILES[0]).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _labels(function: Any, loaded: Any) -> dict[str, str]:
