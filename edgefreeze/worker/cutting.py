@@ -89,7 +89,9 @@ def whole(tensor: str) -> str:
     return tensor if ":" in tensor else f"{tensor}:0"
 
 
-def cut(graph: Any, tensors: Mapping[str, tuple[int, Any]], name: str = "edgefreeze_input") -> tuple[Any, dict[str, str]]:
+def cut(
+    graph: Any, tensors: Mapping[str, tuple[int, Any]], name: str = "edgefreeze_input"
+) -> tuple[Any, dict[str, str]]:
     """(a copy in which placeholders take the place of the tensors, placeholder by tensor).
 
     tensors: (dtype, shape) as a graph has them, by "node:i". What only they needed stays, for `keep` to drop.

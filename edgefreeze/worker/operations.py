@@ -11,7 +11,10 @@ from edgefreeze.errors import Failure
 from edgefreeze.worker.graphs import bodies
 
 _ORIGINS = (
-    (r"TRTEngineOp|GetCalibrationDataOp|InitializeTRTResource", "made by TensorRT: freeze the model from before it"),
+    (
+        r"TRTEngineOp|GetCalibrationDataOp|InitializeTRTResource",
+        "made by TensorRT: freeze the model from before it",
+    ),
     (r"Addons>.*", "from tensorflow-addons: replace it by TensorFlow's own operations before saving"),
     (r"IO>.*|IO.*", "from tensorflow-io: cut the graph behind it with --inputs"),
     (
@@ -72,7 +75,9 @@ def without_kernel(graph: Any) -> list[str]:
     return sorted(
         op
         for op in _used(graph) - library
-        if not any(k.device_type in ("CPU", "DEFAULT") for k in kernels.get_registered_kernels_for_op(op).kernel)
+        if not any(
+            k.device_type in ("CPU", "DEFAULT") for k in kernels.get_registered_kernels_for_op(op).kernel
+        )
     )
 
 

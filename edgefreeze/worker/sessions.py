@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
-from edgefreeze.worker import operations, restoring, tables
+from edgefreeze.worker import assets, operations, restoring, tables
 from edgefreeze.worker.cutting import PLACEHOLDERS, End, cut, keep, listed
 from edgefreeze.worker.graphs import producer, reachable
 from edgefreeze.worker.modernise import modernise
@@ -29,8 +29,6 @@ _PIPELINE = re.compile(
     r"\w*Queue\w*|Barrier\w*|Reader\w*|\w*Reader(V2)?|Iterator\w*|OneShotIterator|\w*MakeIterator|(Uns|S)tage"
 )
 _GIVING = re.compile(r"Dequeue|GetNext|ReaderRead|Unstage")
-_STRING = 7
-"""DT_STRING."""
 _INTERNAL = "edgefreeze_"
 """Begins the names of nodes that stand in the way of none of the model's; they are renamed in the end."""
 
@@ -77,7 +75,7 @@ def load(model: Model, batch: int | None, save_method: str) -> Source:
     if model.values is not None:
         restoring.by_name(session, inference, model.values, model.path)
     restoring.run(session, todo, inference, model.feeds, model.path)
-    inference = _with_files_inside(inference, session, model, [producer(t) for t in fetches.values()])
+    inference = assets.fold(inference, model.feeds, [producer(t) for t in fetches.values()], model.path)
 
     feeds = {end.key: f"{placeholders[end.tensor]}:0" for end in model.inputs}
     inputs = [_input(session.graph, key, tensor, batch) for key, tensor in feeds.items()]
@@ -107,6 +105,46 @@ def load(model: Model, batch: int | None, save_method: str) -> Source:
         keep=(session, tracked),
         runner=run,
         files=model.files,
+    )
+
+
+def live(session: Any, graph: Any, inputs: Sequence[End], outputs: Sequence[End]) -> Source:
+    """What a session of this process holds now, as a Source. graph: the session's.
+
+    Raises Failure: as `load`.
+    """
+    model = Model(
+        path=Path("the session"), graph=graph, inputs=inputs, outputs=outputs, signature="serving_default"
+    )
+    tensors = {end.tensor: _get(session.graph, end.tensor, model.path) for end in (*inputs, *outputs)}
+    shapes = {
+        end.tensor: (tensors[end.tensor].dtype.as_datatype_enum, tensors[end.tensor].shape.as_proto())
+        for end in inputs
+    }
+    graph, placeholders = cut(graph, shapes)
+    fetches = _fetches(graph, outputs, placeholders)
+    inference = keep(graph, [producer(t) for t in fetches.values()])
+    _refuse_unfed(inference, model, set(placeholders.values()))
+    feeds = {end.key: f"{placeholders[end.tensor]}:0" for end in inputs}
+    given = [_input(session.graph, end.key, end.tensor, None) for end in inputs]
+    function, tracked, labels = _function(inference, given, feeds, fetches, session, model)
+    asked = {end.key: end.tensor for end in outputs if end.tensor not in placeholders}
+    passed = {o.key: i.key for o in outputs for i in inputs if o.tensor == i.tensor}
+
+    def run(arrays: Arrays) -> Arrays:
+        found = session.run(asked, {end.tensor: arrays[end.key] for end in inputs})
+        return {**found, **{key: arrays[source] for key, source in passed.items()}}
+
+    return Source(
+        function=function,
+        inputs=tuple(_tensor(t.name, i) for t, i in zip(given, function.inputs, strict=False)),
+        outputs=tuple(_tensor(k, o) for k, o in zip(sorted(fetches), function.outputs, strict=True)),
+        signature=model.signature,
+        save=lambda folder: None,
+        save_method="",
+        labels=labels,
+        keep=(session, tracked),
+        runner=run,
     )
 
 
@@ -219,38 +257,6 @@ def _session(graph: Any, path: Path) -> Any:
     return tf.compat.v1.Session(graph=loaded)
 
 
-def _with_files_inside(inference: Any, session: Any, model: Model, outputs: Sequence[str]) -> Any:
-    """The graph with the contents of the model's own files in place of what reads them, since their paths
-    hold on no other machine. Raises Failure freeze-refused where a path is used in another way."""
-    from tensorflow.python.framework import tensor_util
-
-    names = {node.name for node in inference.node}
-    feeds = {tensor: path for tensor, path in model.feeds.items() if producer(tensor) in names}
-    if not feeds:
-        return inference
-    paths = {producer(tensor) for tensor in feeds}
-    given = {node.name for node in inference.node if node.op in PLACEHOLDERS}
-    for node in inference.node:
-        behind = reachable(inference, [node.name]) if node.op == "ReadFile" else set()
-        if behind & paths and not behind & given:
-            content = session.run(f"{node.name}:0", feeds)
-            constant = type(node)(name=node.name, op="Const")
-            constant.attr["dtype"].type = _STRING
-            constant.attr["value"].tensor.CopyFrom(tensor_util.make_tensor_proto(content, _STRING))
-            node.CopyFrom(constant)
-    inside = keep(inference, outputs)
-    left = [tensor for tensor in feeds if producer(tensor) in {n.name for n in inside.node}]
-    if left:
-        raise Failure(
-            "freeze-refused",
-            f"The model {model.path} uses files by their paths, which a frozen graph cannot take along.",
-            expected="files that are read as a whole or fill a table",
-            found=listed([f"{Path(feeds[tensor]).name} at {tensor}" for tensor in left]),
-            next="Read the file before the graph, and cut there with --inputs.",
-        )
-    return inside
-
-
 def _input(graph: Any, key: str, tensor: str, batch: int | None) -> Tensor:
     found = graph.get_tensor_by_name(tensor)
     return Tensor(
@@ -302,9 +308,7 @@ def _function(
         results = _import(graph, model.path, input_map=mapped, return_elements=list(fetches.values()))
         return dict(zip(fetches, results, strict=True))
 
-    specs = [
-        tf.TensorSpec(t.shape, t.dtype, name=f"{_INTERNAL}given_{i}") for i, t in enumerate(inputs)
-    ]
+    specs = [tf.TensorSpec(t.shape, t.dtype, name=f"{_INTERNAL}given_{i}") for i, t in enumerate(inputs)]
     function = tf.compat.v1.wrap_function(body, specs)
     function.graph.variables = list(variables.values())
     # The keys as they are: as arguments of Python they would lose what an identifier must not have.

@@ -50,22 +50,34 @@ def has_object_graph(saved_model: Path) -> bool | None:
     """Whether a saved_model.pb or .pbtxt is one of TensorFlow 2; None where it cannot be read."""
     if is_text(saved_model):
         return b"object_graph_def" in saved_model.read_bytes()
-    try:
-        with saved_model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            graphs = [span for number, span in fields(data, 0, len(data)) if number == _META_GRAPHS]
-            if not graphs or any(isinstance(span, int) for span in graphs):
-                return None
-            return any(
-                number == _OBJECT_GRAPH
-                for start, end in graphs  # type: ignore[misc]
-                for number, _ in fields(data, start, end)
-            )
-    except (WireError, ValueError, OSError):
-        return None
+    with saved_model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            graphs = _graphs(data)
+            found = [number for start, end in graphs for number, _ in fields(data, start, end)]
+        except WireError:
+            return None
+    return _OBJECT_GRAPH in found if graphs else None
+
+
+def graphs_in(saved_model: Path) -> int:
+    """How many MetaGraphs a saved_model.pb has; 0 where it cannot be read, or is text."""
+    with saved_model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            return len(_graphs(data))
+        except WireError:
+            return 0
+
+
+def _graphs(data: mmap.mmap) -> list[tuple[int, int]]:
+    spans = [span for number, span in fields(data, 0, len(data)) if number == _META_GRAPHS]
+    return [span for span in spans if not isinstance(span, int)]
 
 
 def fields(data: mmap.mmap | bytes, start: int, end: int) -> Iterator[tuple[int, int | tuple[int, int]]]:
-    """(number, value) of a message's fields: an int, or (start, end) of what has a length. Raises WireError."""
+    """(number, value) of a message's fields: an int, or (start, end) of what has a length.
+
+    Raises WireError.
+    """
     at = start
     while at < end:
         tag, at = _varint(data, at, end)
@@ -113,7 +125,7 @@ def _binary(path: Path) -> str | None:
             if isinstance(first, int):
                 following = next(top, None)
                 is_saved = following is not None and following[0] == _META_GRAPHS
-                return "SavedModel" if is_saved and not isinstance(following[1], int) else None  # type: ignore[index]
+                return "SavedModel" if is_saved else None
             inner = dict(reversed([f for _, f in zip(range(8), fields(data, *first), strict=False)]))
         except (WireError, StopIteration):
             return None

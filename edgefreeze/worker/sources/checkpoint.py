@@ -222,4 +222,3 @@ def _without_graph(files: Files) -> Failure:
         next=f"Copy {files.stem.name}.meta too, or write it where the model's code is: "
         "tf.compat.v1.train.export_meta_graph",
     )
-

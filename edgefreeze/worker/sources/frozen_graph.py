@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgefreeze.errors import Failure
 from edgefreeze.worker import cutting, sessions, wire
 from edgefreeze.worker.cutting import End
 from edgefreeze.worker.messages import parse

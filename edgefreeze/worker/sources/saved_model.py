@@ -13,12 +13,23 @@ from typing import Any
 
 from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
-from edgefreeze.worker import meta_graphs, wire
+from edgefreeze.worker import assets, meta_graphs, wire
 from edgefreeze.worker.meta_graphs import FILES
 from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.signatures import choose
-from edgefreeze.worker.sources import Options, Source, shape_of, tensors_of, trace, with_batch
+from edgefreeze.worker.sources import (
+    Options,
+    Source,
+    keras2,
+    narrowed,
+    shape_of,
+    tensors_of,
+    trace,
+    with_batch,
+)
 
+_OF_KERAS_2 = "keras_metadata.pb"
+_BY_SESSION = "saved from the signature's part of the graph"
 KIND = "a SavedModel (a folder with saved_model.pb and variables/)"
 
 
@@ -28,13 +39,31 @@ def sniff(path: Path) -> bool:
     return file is not None and wire.has_object_graph(file) is not False
 
 
-def load(path: Path, options: Options) -> Source:
-    """Load a SavedModel and pick a signature.
+def environment(path: Path) -> dict[str, str]:
+    """Keras 2's own SavedModels may have to be read by tf-keras."""
+    return keras2.ENVIRONMENT if (path / _OF_KERAS_2).is_file() else {}
 
-    Raises Failure: model-broken, model-unsupported, model-no-signature, model-signature-choice.
+
+def load(path: Path, options: Options) -> Source:
+    """Load a SavedModel and pick a signature: as objects, or where that fails by what the signature uses, in
+    a session.
+
+    Raises Failure: model-broken, model-unsupported, model-no-signature, model-signature-choice, and as
+    sessions.load.
     """
-    loaded, slots_dropped = _load(path, options.tags)
+    if options.inputs or _has_several_graphs(path):
+        return meta_graphs.load(path, options, _BY_SESSION)
+    try:
+        loaded, slots_dropped = _load(path, options.tags)
+    except Failure as failure:
+        try:
+            return meta_graphs.load(path, options, _BY_SESSION)
+        except Failure as second:
+            # Damage is best told by the first; what is missing or not to be chosen, by the second.
+            raise (failure if second.code == "model-broken" else second) from failure
     signatures = dict(getattr(loaded, "signatures", {}))
+    if not signatures and (path / _OF_KERAS_2).is_file():
+        return keras2.load_saved_model(path, options)
     key = choose({name: _arguments(f) for name, f in signatures.items()}, options.signature, path)
     original = signatures[key]
     specs = original.structured_input_signature[1]
@@ -46,7 +75,7 @@ def load(path: Path, options: Options) -> Source:
     ]
 
     def call(tensors: dict[str, Any]) -> dict[str, Any]:
-        return dict(original(**tensors))
+        return narrowed(dict(original(**tensors)), options.outputs)
 
     function = trace(call, inputs)
     named_inputs, outputs = tensors_of(function, [t.name for t in inputs])
@@ -56,7 +85,7 @@ def load(path: Path, options: Options) -> Source:
         if slots_dropped:
             _write_without_slots(path, folder)
 
-    return Source(
+    source = Source(
         function=function,
         inputs=named_inputs,
         outputs=outputs,
@@ -66,6 +95,22 @@ def load(path: Path, options: Options) -> Source:
         labels=_labels(function, loaded),
         keep=loaded,
     )
+    return assets.inside(source, _files(function, loaded), path)
+
+
+def _has_several_graphs(path: Path) -> bool:
+    file = meta_graphs.file_of(path)
+    return file is not None and wire.graphs_in(file) > 1
+
+
+def _files(function: Any, loaded: Any) -> dict[str, str]:
+    """The paths of the model's assets by the captures that stand for them."""
+    paths = {
+        id(child.asset_path): str(child.asset_path.numpy().decode())
+        for _, child in _children(loaded)
+        if hasattr(child, "asset_path") and hasattr(child.asset_path, "numpy")
+    }
+    return {i.op.name: paths[id(outer)] for outer, i in function.graph.captures if id(outer) in paths}
 
 
 def _arguments(function: Any) -> str:
