@@ -15,15 +15,24 @@ from edgefreeze.worker.graphs import producer, reachable, unused, used_functions
 
 _SPEC = re.compile(r"(?:(?P<key>[^=]+)=)?(?P<node>[^=:^]+?)(?::(?P<index>\d+))?")
 PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
-_NEVER = re.compile(
-    r"NoOp|Const|Placeholder\w*|Assert|Print\w*|Assign\w*|Save\w*|Restore\w*|MergeV2Checkpoints|\w*Summary\w*|"
-    r"(Resource|Sparse)*Apply\w*|Scatter\w*|\w*Queue\w*|Variable\w*|VarHandleOp|VarIsInitializedOp|"
-    r"IsVariableInitialized|ReadVariableOp|\w*Reader\w*|InitializeTable\w*|LookupTable(Export|Import|Insert)\w*|"
-    r"ShardedFilename|ControlTrigger|\w*Gradient|BroadcastGradientArgs"
+_INNER = re.compile(
+    r"Const|Placeholder\w*|Shape(N)?|Rank|Size|(Ref)?(Switch|Enter|NextIteration)|LoopCond|ReadVariableOp|"
+    r"Variable\w*|VarHandleOp"
 )
+"""What is no output, and no reason for what it takes to be none."""
+_ASIDE = re.compile(
+    r"NoOp|Assert|Print\w*|Assign\w*|Save\w*|Restore\w*|MergeV2Checkpoints|\w*Summary\w*|"
+    r"(Resource|Sparse)*Apply\w*|Scatter\w*|\w*Queue\w*|VarIsInitializedOp|"
+    r"IsVariableInitialized|\w*Reader\w*|InitializeTable\w*|LookupTable(Export|Import|Insert)\w*|"
+    r"ShardedFilename|ControlTrigger|\w*Gradient|BroadcastGradientArgs|\w*CrossEntropy\w*|L2Loss|CTCLoss\w*"
+)
+"""What belongs to training and saving: what feeds nothing else may be an output."""
+_READING_OFF = re.compile(r"ArgMax|TopK(V2)?|InTopK(V2)?|Equal")
+"""What is done to an output rather than with it."""
 _SCOPES = re.compile(
     r"(^|/)(gradients?|save|optimizer|train|train_op|init|metrics|summar(y|ies)|report_uninitialized_\w*)(_\d+)?/|"
-    r"(^|/|_)(loss|cost|cross_?entropy|accuracy|adam|momentum|rmsprop|global_step|learning_rate)(_|/|\d|$)",
+    r"(^|/|_)(loss|cost|accuracy|adam|momentum|rmsprop|global_step|learning_rate)(_|/|\d|$)|cross_?entropy|"
+    r"/(switch_[tf]|pred_id)$",
     re.IGNORECASE,
 )
 _LIKELY = re.compile(r"output|softmax|prob|pred|logits|sigmoid|score|class|result|embedding", re.IGNORECASE)
@@ -123,11 +132,15 @@ def cut(
 
 
 def keep(graph: Any, roots: Iterable[str]) -> Any:
-    """A copy with what the nodes named in `roots` need, functions included."""
+    """A copy with what the nodes named in `roots` need, functions included, placed nowhere."""
     alive = reachable(graph, roots)
     new = type(graph)()
     new.versions.CopyFrom(graph.versions)
     new.node.extend(node for node in graph.node if node.name in alive)
+    for node in new.node:
+        # Where nodes were placed is of another machine, and may name nodes that go.
+        node.attr.pop("_class", None)
+        node.device = ""
     wanted = set(used_functions(new.node, graph.library))
     new.library.function.extend(f for f in graph.library.function if f.signature.name in wanted)
     # Gradient functions are not needed to infer; registered ones would name functions that went.
@@ -136,21 +149,38 @@ def keep(graph: Any, roots: Iterable[str]) -> Any:
 
 def candidates(graph: Any) -> list[str]:
     """The nodes that are likely outputs, the likeliest first: they depend on an input, and nothing but
-    losses, metrics, summaries, savers and gradients consumes them."""
+    losses, metrics, summaries, savers, gradients and what reads a label off consumes them."""
+    off = {node.name for node in graph.node if _READING_OFF.fullmatch(node.op)}
+    return sorted(_ends(graph, off), key=lambda name: (not _LIKELY.search(name), name))
+
+
+def only_output(graph: Any, path: Path) -> End:
+    """The one node that depends on an input and that nothing consumes (see `candidates`).
+
+    Raises Failure model-no-signature where there are more or none, listing what may be meant.
+    """
+    found = _ends(graph, set())
+    if len(found) != 1:
+        raise unnamed(path, candidates(graph))
+    return End(found[0], f"{found[0]}:0")
+
+
+def _ends(graph: Any, harmless: set[str]) -> list[str]:
+    """What depends on an input and has no consumers but those aside and the harmless."""
     consumers: dict[str, list[str]] = {}
     for node in graph.node:
         for ref in node.input:
             consumers.setdefault(producer(ref), []).append(node.name)
-    aside = {n.name for n in graph.node if _NEVER.fullmatch(n.op) or _SCOPES.search(n.name)}
-    # What only feeds a loss belongs to it, whatever its name: labels, weights, a mean.
-    found = [
+    aside = {n.name for n in graph.node if _ASIDE.fullmatch(n.op) or _SCOPES.search(n.name)}
+    fed = _downstream(graph, consumers)
+    return [
         n.name
         for n in graph.node
-        if n.name not in aside and all(c in aside for c in consumers.get(n.name, ()))
+        if n.name in fed
+        and n.name not in aside
+        and not _INNER.fullmatch(n.op)
+        and aside | harmless >= set(consumers.get(n.name, ()))
     ]
-    fed = _downstream(graph, consumers)
-    found = [name for name in found if name in fed]
-    return sorted(found, key=lambda n: (not _LIKELY.search(n), n))
 
 
 def unnamed(path: Path, found: list[str]) -> Failure:

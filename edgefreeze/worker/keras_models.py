@@ -112,7 +112,7 @@ def _metadata_configs(path: Path) -> list[Any]:
         for number, node in wire.fields(data, 0, len(data)):
             if number == 1 and not isinstance(node, int):
                 inner = dict(wire.fields(data, *node))
-                metadata = inner.get(4)
+                metadata = inner.get(5)
                 if isinstance(metadata, tuple):
                     found.append(json.loads(data[slice(*metadata)]))
     except ValueError as error:
@@ -298,7 +298,7 @@ def _structure(model: Any) -> Any:
 
 def is_legacy(model: Any) -> bool:
     """Whether a model is one of tf-keras."""
-    return any(c.__module__.split(".")[0] in ("tf_keras", "tensorflow") for c in type(model).__mro__)
+    return any(c.__module__.split(".")[0] == "tf_keras" for c in type(model).__mro__)
 
 
 def keyed(result: Any, layers: list[str] | None) -> dict[str, Any]:

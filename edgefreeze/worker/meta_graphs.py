@@ -88,7 +88,7 @@ def choose_tags(metas: Sequence[Any], wanted: tuple[str, ...] | None, path: Path
         for meta, own in zip(metas, tags, strict=True):
             if own == frozenset(wanted):
                 return meta
-        known = sorted(set().union(*tags))
+        known = sorted(set().union(*tags) - set(wanted))
         near = nearest(wanted[0], known) if len(wanted) == 1 else None
         raise Failure(
             "model-signature-choice",

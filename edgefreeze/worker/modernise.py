@@ -1,4 +1,5 @@
-"""TensorFlow 1's operations on reference variables and tables, as those on resources that functions take.
+"""TensorFlow 1's operations on reference variables and tables, as those on resources that functions take; and
+the batch norm of before 1.0, which functions do not know.
 
 A reference variable is a tensor that an assignment changes in place; a function cannot capture one. Pure.
 """
@@ -78,6 +79,10 @@ def modernise(graph: Any) -> Any:
             continue
         if old.op in _TABLES or old.op in _TABLE_USES:
             node.op += "V2"
+        if old.op == "BatchNormWithGlobalNormalization":
+            del new.node[-1]
+            _batch_norm(new, old, fresh)
+            continue
         target = variable_behind(old.input[0]) if old.input else None
         if target and old.op in ("Identity", "RefIdentity"):
             # Where the model says that it reads, after what it says must have happened.
@@ -121,3 +126,26 @@ def _write(node: Any, variable: str, before: list[str]) -> None:
             if (key == "Tindices") == node.op.startswith("Scatter"):
                 made.attr[key].CopyFrom(value)
     node.CopyFrom(made)
+
+
+def _batch_norm(graph: Any, old: Any, fresh: Any) -> None:
+    """(t - mean) * rsqrt(variance + epsilon) [* gamma] + beta, the result under the old name."""
+    tensor, mean, variance, beta, gamma = old.input[:5]
+    dtype = old.attr["T"].type
+
+    def add(op: str, *inputs: str, name: str | None = None) -> str:
+        node = graph.node.add(name=name or fresh(f"{old.name}/{op}"), op=op)
+        node.input.extend(inputs)
+        node.attr["T"].type = dtype
+        return str(node.name)
+
+    epsilon = graph.node.add(name=fresh(f"{old.name}/epsilon"), op="Const")
+    epsilon.attr["dtype"].type = dtype
+    epsilon.attr["value"].tensor.dtype = dtype
+    epsilon.attr["value"].tensor.float_val.append(old.attr["variance_epsilon"].f)
+    epsilon.attr["value"].tensor.tensor_shape.SetInParent()
+    scale = add("Rsqrt", add("AddV2", variance, epsilon.name))
+    if old.attr["scale_after_normalization"].b:
+        scale = add("Mul", scale, gamma)
+    centred = add("Sub", tensor, mean)
+    add("AddV2", add("Mul", centred, scale), beta, *old.input[5:], name=old.name)

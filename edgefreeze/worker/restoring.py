@@ -113,8 +113,10 @@ def by_name(session: Any, inference: Any, checkpoint: str, path: Path) -> None:
         reader = tf.train.load_checkpoint(checkpoint)
         with graph.as_default():
             for node in inference.node:
+                if node.op not in VARIABLES:
+                    continue
                 name = node.attr["shared_name"].s.decode() or node.name
-                if node.op not in VARIABLES or not reader.has_tensor(name):
+                if not reader.has_tensor(name):
                     continue
                 holder = graph.get_tensor_by_name(f"{node.name}:0")
                 value = tf.compat.v1.placeholder(tf.as_dtype(node.attr["dtype"].type))

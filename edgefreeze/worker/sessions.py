@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
-from edgefreeze.worker import assets, operations, restoring, tables
+from edgefreeze.worker import assets, operations, restoring, saving, tables
 from edgefreeze.worker.cutting import PLACEHOLDERS, End, cut, keep, listed
 from edgefreeze.worker.graphs import producer, reachable
 from edgefreeze.worker.modernise import modernise
@@ -90,9 +90,7 @@ def load(model: Model, batch: int | None, save_method: str) -> Source:
     def save(folder: Path) -> None:
         module = tf.Module()
         module.variables_of_model, module.tables_of_model = tracked
-        tf.saved_model.save(module, str(folder), signatures={model.signature: function})
-        # Its random identifier would give the same model another digest each time; nothing reads it.
-        (folder / "fingerprint.pb").unlink(missing_ok=True)
+        saving.save(module, folder, model.signature, function, inputs)
 
     return Source(
         function=function,
@@ -247,11 +245,8 @@ def _import(graph: Any, path: Path, **options: Any) -> Any:
 
 
 def _session(graph: Any, path: Path) -> Any:
-    """A session on the graph. Devices are forgotten: the model's may have been another machine's."""
     import tensorflow as tf
 
-    for node in graph.node:
-        node.device = ""
     with tf.Graph().as_default() as loaded:
         _import(graph, path)
     return tf.compat.v1.Session(graph=loaded)
@@ -311,9 +306,6 @@ def _function(
     specs = [tf.TensorSpec(t.shape, t.dtype, name=f"{_INTERNAL}given_{i}") for i, t in enumerate(inputs)]
     function = tf.compat.v1.wrap_function(body, specs)
     function.graph.variables = list(variables.values())
-    # The keys as they are: as arguments of Python they would lose what an identifier must not have.
-    function._arg_keywords = [t.name for t in inputs]
-    function._num_positional_args = len(inputs)
     kinds = {**dict.fromkeys(variables, "variable"), **dict.fromkeys(built, "table")}
     labels = {place: f"the {kinds[name]} {name!r}" for place, name in captured.items()}
     return function, (list(variables.values()), list(built.values())), labels

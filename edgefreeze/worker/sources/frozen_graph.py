@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze.worker import cutting, sessions, wire
-from edgefreeze.worker.cutting import End
 from edgefreeze.worker.messages import parse
 from edgefreeze.worker.sources import Options, Source
 
@@ -31,7 +30,7 @@ def load(path: Path, options: Options) -> Source:
     if options.outputs:
         outputs = cutting.ends(options.outputs, graph, "--outputs")
     else:
-        outputs = [only_output(graph, path)]
+        outputs = [cutting.only_output(graph, path)]
     model = sessions.Model(
         path=path,
         graph=graph,
@@ -42,11 +41,3 @@ def load(path: Path, options: Options) -> Source:
         signature=SIGNATURE,
     )
     return sessions.load(model, options.batch, "saved from the frozen graph")
-
-
-def only_output(graph: Any, path: Path) -> End:
-    """The graph's one output. Raises Failure model-no-signature, listing what it may be."""
-    found = cutting.candidates(graph)
-    if len(found) == 1:
-        return End(found[0], f"{found[0]}:0")
-    raise cutting.unnamed(path, found)
