@@ -80,6 +80,11 @@ CODES: dict[str, Code] = {
     "model-unsupported": Code(
         CONFIG, "The model uses something that cannot be loaded here.", "See the message."
     ),
+    "model-too-large": Code(
+        CONFIG,
+        "The model's weights do not fit into a GraphDef, which holds 2 GiB.",
+        "Keep the SavedModel, or freeze a signature that reads less.",
+    ),
     "samples-bad": Code(
         CONFIG, "The samples do not fit the model's inputs.", "Save an .npz with the signature's input names."
     ),
@@ -238,6 +243,8 @@ class Failure(Exception):
         self.next = next
         self.detail = detail
         """More lines for --debug: a log's tail, the device's traceback."""
+        self.fields: dict[str, Any] = {}
+        """What the command's --json document has beside `error`."""
 
     @property
     def exit_status(self) -> int:

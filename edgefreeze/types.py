@@ -50,6 +50,20 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassEffect:
+    """What one optimising pass did to the frozen graph: each pair is before and after."""
+
+    name: str
+    kept: bool
+    nodes: tuple[int, int]
+    bytes: tuple[int, int]
+    ms: tuple[float, float]
+    """Median of a call on this machine with one thread, the session optimising nothing."""
+    reason: str | None = None
+    """Why it was not kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """One form of the model in a release folder.
 
@@ -79,16 +93,30 @@ class Artifact:
     reason: str | None = None
     method: str | None = None
     """How it was made, for provenance."""
+    passes: tuple[PassEffect, ...] = ()
+    """Of a frozen graph: what was tried to make it faster."""
     seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenData:
-    """What the golden inputs are: `source` is "samples" or "drawn", `method` says which draw it was."""
+    """What the golden inputs are: `source` is "samples", "drawn", or "none" where the model could not be run;
+    `method` says which draw it was, or why there is none."""
 
     source: str
     method: str
     cases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A variable of the model that became an input of the frozen graph, to be fed with what the call before
+    gave in the output; `initial` is what the model starts from, None where it has very many values."""
+
+    variable: str
+    input: str
+    output: str
+    initial: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +133,7 @@ class Conversion:
     versions: dict[str, str]
     peak_bytes: int
     seconds: dict[str, float] = field(default_factory=dict)
+    states: tuple[State, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,8 @@ def fail(error: BaseException, *, command: str, as_json: bool, debug: bool) -> i
     if failure is None:
         return 0
     if as_json:
-        _print({"schema": SCHEMA, "command": command, "ok": False, "error": failure.as_json()})
+        head = {"schema": SCHEMA, "command": command, "ok": False}
+        _print({**head, **failure.fields, "error": failure.as_json()})
     else:
         click.echo(text_of(failure), err=True)
     if debug:

@@ -3,18 +3,23 @@
 in:     stdin, one line: a JSON request {"op": "convert" | "evaluate", ...}. Then stdin stays open; its
         end means that nobody waits any more, and the worker leaves.
 out:    stdout, one JSON object per line: any number of events, then one reply, then exit status 0.
-          {"event": "stage", "name": "load"}    {"event": "progress", "done": n, "total": n}
+          {"event": "sandbox", "holds": [..]}    {"event": "stage", "name": "load"}
+          {"event": "progress", "done": n, "total": n}
           {"result": {...}}   or   {"error": {"code", "message", "expected", "found", "next", ...}}
 log:    stderr, and whatever TensorFlow or a model prints: stdout is moved aside before anything is
         imported, so that a stray print cannot break the protocol.
 
+Every request may have "sandbox": folders outside of which nothing may be written (see sandbox.py).
+
 convert   {"model": path, "out": folder, "formats": [{"format", "precision", "options"}],
-           "signature": key | null, "tags": [..] | null, "samples": npz | null,
-           "freeze": {"optimize": "none" | "safe", "lower_control_flow": bool, "aggressive_inlining": bool,
-                      "batch": int | null},
+           "signature": key | null, "tags": [..] | null, "inputs": [..] | null, "outputs": [..] | null,
+           "custom_objects": ["module:name"], "trust": bool,
+           "samples": path | null, "verify": bool, "allow_unverified": bool,
+           "freeze": {"optimize": "none" | "safe" | "max", "lower_control_flow": bool,
+                      "aggressive_inlining": bool, "batch": int | null, "hoist_state": bool},
            "tolerances": {format: float}}
           → types.Conversion; writes the artifacts and golden.npz into `out`
-evaluate  {"model", "signature", "tags", "data": npz of inputs, "out": npz to write}
+evaluate  {"model", "signature", "tags", "data": samples, "out": npz to write}
           → {"calls": n, "outputs": [names], "seconds": s}
 
 Expected failures are error replies with a code of edgefreeze.errors; anything else is "internal", its
@@ -28,10 +33,12 @@ import os
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgefreeze.errors import Failure
 from edgefreeze.text import clean
+from edgefreeze.worker import sandbox
 
 _ABANDONED = 75
 
@@ -44,13 +51,18 @@ def main() -> int:
     line = stdin.readline()
     if not line:
         return _ABANDONED
+    request = json.loads(line)
+    # While there is one thread: namespaces cannot be left by several.
+    holds = sandbox.enter([Path(p) for p in request["sandbox"]]) if request.get("sandbox") else None
     threading.Thread(target=_leave_when_abandoned, args=(stdin,), daemon=True).start()
 
     def emit(message: dict[str, Any]) -> None:
         replies.write(json.dumps(message, separators=(",", ":")).encode() + b"\n")
 
+    if holds is not None:
+        emit({"event": "sandbox", "holds": list(holds)})
     try:
-        reply = {"result": _answer(json.loads(line), emit)}
+        reply = {"result": _answer(request, emit)}
     except Failure as failure:
         traceback.print_exc()
         reply = {"error": failure.as_json()}

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from edgefreeze.errors import Failure
 from edgefreeze.text import clean, duration
+from edgefreeze.worker import sources
 
 Event = dict[str, Any]
 
@@ -46,8 +47,10 @@ def run(
 ) -> dict[str, Any]:
     """Run one request (see worker/__main__.py) in a process of its own and return its result.
 
-    on_event is called with each event. What TensorFlow prints goes to `log` (a temporary file if None),
-    whose last lines are the Failure's detail. env is added to the environment.
+    A worker that gets a model has no network and writes nowhere but into the request's `out` and a scratch
+    folder, as far as the system allows it (see sandbox.py). on_event is called with each event. What
+    TensorFlow prints goes to `log` (a temporary file if None), whose last lines are the Failure's detail.
+    env is added to the environment.
 
     Raises Failure: what the worker refused; worker-no-tensorflow; worker-crashed, with the signal or exit
     status; worker-timeout. On Ctrl-C or any other exception the worker's process group is killed.
@@ -60,12 +63,15 @@ def run(
             path = log
             path.parent.mkdir(parents=True, exist_ok=True)
         errors = stack.enter_context(path.open("wb"))
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgefreeze-scratch-"))
+        if "model" in request:
+            request = {**request, "sandbox": [scratch, *_written(request)]}
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "edgefreeze.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=environment(env),
+            env=environment({"TMPDIR": scratch, **_for_the_model(request), **(env or {})}),
             process_group=0,
         )
         stack.callback(_end, process)
@@ -79,6 +85,20 @@ def run(
         if "error" in reply:
             raise _failure(reply["error"], path)
         raise _crashed(process, path, log)
+
+
+def _written(request: Mapping[str, Any]) -> list[str]:
+    """The folders that the request has the worker write into; those that are missing are made."""
+    out = Path(request["out"])
+    folder = out if request.get("op") == "convert" else out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return [str(folder)]
+
+
+def _for_the_model(request: Mapping[str, Any]) -> dict[str, str]:
+    """What the kind of model needs, such as another Keras, before anything is imported."""
+    model = request.get("model")
+    return sources.environment(Path(model)) if model else {}
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

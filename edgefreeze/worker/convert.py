@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze.device.tensors import encode_golden
-from edgefreeze.types import Artifact, Conversion
-from edgefreeze.worker import digests, formats, golden, optimize, sources
-from edgefreeze.worker.freeze import freeze
-from edgefreeze.worker.samples import read_samples
-from edgefreeze.worker.sources import Options
+from edgefreeze.types import Artifact, Conversion, GoldenData, PassEffect
+from edgefreeze.worker import digests, formats, golden, limits, optimize, samples, sources, state, tables
+from edgefreeze.worker.freeze import Frozen, freeze
+from edgefreeze.worker.sources import Options, Source
 
 GOLDEN = "golden.npz"
 _PACKAGES = ("keras", "numpy", "tf2onnx", "onnx", "protobuf", "ai-edge-litert")
@@ -57,21 +56,46 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
     _clear(out)
 
     with stage("load"):
-        kind = sources.find(path)
-        source = sources.module(kind).load(path, Options.of(request))
-        model_sha256 = digests.sha256(path)
+        kind, options = sources.find(path), Options.of(request)
+        count = limits.signature_bytes(path, options)
+        if count is not None and any(a.format != "saved_model" for a, _ in wanted):
+            limits.refuse_too_large(count)
+        source = sources.module(kind).load(path, options)
+        model_sha256 = digests.sha256(path) if source.files is None else digests.of_files(source.files)
+    return complete(source, kind, model_sha256, wanted, request, out, stage)
+
+
+def complete(
+    source: Source,
+    kind: str,
+    model_sha256: str,
+    wanted: list[tuple[Artifact, dict[str, Any]]],
+    request: dict[str, Any],
+    out: Path,
+    stage: Stages,
+) -> Conversion:
+    """The conversion of a model that is loaded, with the request's `freeze`, `samples`, `verify` and
+    `allow_unverified`."""
+    settings = request.get("freeze") or {}
     with stage("freeze"):
+        source, states, settled = state.settle(source, bool(settings.get("hoist_state")))
         inlining = bool(settings.get("aggressive_inlining"))
         plain = freeze(source, aggressive_inlining=inlining)
         lowered = plain
         if settings.get("lower_control_flow"):
             lowered = freeze(source, lower_control_flow=True, aggressive_inlining=inlining)
+        if settled:
+            lowered = replace(lowered, method=f"{settled}; {lowered.method}")
     with stage("golden"):
-        samples = read_samples(Path(request["samples"])) if request.get("samples") else None
-        cases = golden.make(source, samples)
-        (out / GOLDEN).write_bytes(encode_golden(list(zip(cases.inputs, cases.outputs, strict=True))))
+        cases, why = _golden(source, plain, request)
+        if cases is not None:
+            pairs = list(zip(cases.inputs, cases.outputs, strict=True))
+            (out / GOLDEN).write_bytes(encode_golden(pairs))
+    frozen, effects = lowered, tuple[PassEffect, ...]()
     with stage("optimize"):
-        frozen = optimize.optimize(lowered, level, optimize.compare_runs(cases.inputs))
+        if cases is not None:
+            level = settings.get("optimize", "none")
+            frozen, effects = optimize.optimize(lowered, level, optimize.runs(cases.inputs))
 
     made = formats.Made(source=source, frozen=frozen, plain=plain)
     written: dict[int, Artifact] = {}
@@ -81,6 +105,9 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
         with stage("convert", format=artifact.format):
             started = time.monotonic()
             artifact = _write(artifact, made, out, options)
+            artifact = replace(artifact, reason=artifact.reason or why)
+            if artifact.format == "frozen_pb":
+                artifact = replace(artifact, passes=effects)
         written[index] = replace(artifact, seconds=round(time.monotonic() - started, 3))
 
     return Conversion(
@@ -90,11 +117,28 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
         inputs=frozen.inputs,
         outputs=frozen.outputs,
         artifacts=tuple(written[index] for index in range(len(wanted))),
-        golden=cases.data,
+        golden=cases.data if cases is not None else GoldenData(source="none", method=why or "", cases=0),
+        states=states,
         versions=versions(),
         peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         seconds=stage.seconds,
     )
+
+
+def _golden(
+    source: Source, frozen: Frozen, request: dict[str, Any]
+) -> tuple[golden.Golden | None, str | None]:
+    """(golden data, None), or (None, why the conversion stays unverified)."""
+    if not request.get("verify", True):
+        return None, "No proof was asked for."
+    given = request.get("samples")
+    calls = samples.calls(Path(given), source.inputs, rows=1) if given else None
+    try:
+        return golden.make(source, calls, tables.keys(frozen.graph)), None
+    except golden.Undrawable as failure:
+        if not request.get("allow_unverified"):
+            raise
+        return None, f"{failure.message} The last attempt ended with {failure.found}"
 
 
 def _wanted(entry: dict[str, Any], tolerances: dict[str, float]) -> tuple[Artifact, dict[str, Any]]:
@@ -127,6 +171,7 @@ def _write(artifact: Artifact, made: formats.Made, out: Path, options: dict[str,
         inputs=written.inputs,
         outputs=written.outputs,
         signature=written.signature,
+        init_ops=written.init_ops,
         method=written.method,
     )
 

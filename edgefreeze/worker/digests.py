@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgefreeze.device.protocol import canonical
@@ -25,6 +26,12 @@ def sha256(path: Path) -> str:
     if path.is_file():
         return _file(path)
     rows = [[p.relative_to(path).as_posix(), _file(p), p.stat().st_size] for p in files(path)]
+    return hashlib.sha256(canonical(rows)).hexdigest()
+
+
+def of_files(paths: Sequence[Path]) -> str:
+    """Of files that belong together by name and not by folder, as `sha256` has it for a folder."""
+    rows = [[p.name, _file(p), p.stat().st_size] for p in sorted(paths)]
     return hashlib.sha256(canonical(rows)).hexdigest()
 
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from edgefreeze.device import tensors
 from edgefreeze.errors import Failure
-from edgefreeze.worker import sources
+from edgefreeze.worker import samples, sources
 from edgefreeze.worker.reasons import reason
-from edgefreeze.worker.samples import batches, read_samples
 from edgefreeze.worker.sources import Options
 
 ROWS = 64
@@ -27,7 +26,7 @@ def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) ->
     path = Path(request["model"])
     emit({"event": "stage", "name": "load"})
     source = sources.module(sources.find(path)).load(path, Options.of(request))
-    calls = batches(read_samples(Path(request["data"])), source.inputs, ROWS)
+    calls = samples.calls(Path(request["data"]), source.inputs, ROWS)
     emit({"event": "stage", "name": "evaluate"})
     started = time.monotonic()
     results = []

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
+from edgefreeze.worker import tables
 from edgefreeze.worker.graphs import bodies, functions_of, producer
 
 _VARIABLE_OPS = re.compile(
@@ -21,8 +22,10 @@ _VARIABLE_OPS = re.compile(
 )
 _WRITING_OPS = re.compile(
     r"Assign\w*|Resource(Scatter\w*|StridedSliceAssign|Apply\w*|SparseApply\w*|CountUpTo)|"
-    r"Scatter(Add|Div|Max|Min|Mul|Sub|Update|NdAdd|NdSub|NdUpdate)|CountUpTo"
+    r"Scatter(Add|Div|Max|Min|Mul|Sub|Update|NdAdd|NdSub|NdUpdate)|CountUpTo|"
+    r"LookupTable(Insert|Remove)(V2)?"
 )
+_OWN_VARIABLES = re.compile(r"VarHandleOp|Variable(V2)?")
 _SHOWN = 5
 
 
@@ -33,6 +36,11 @@ class Write:
     op: str
     node: str
     what: str
+
+
+def is_write(node: Any) -> bool:
+    """Whether a node changes a variable or a table."""
+    return bool(_WRITING_OPS.fullmatch(node.op))
 
 
 def writes(graph: Any, labels: dict[str, str]) -> list[Write]:
@@ -51,10 +59,12 @@ def writes(graph: Any, labels: dict[str, str]) -> list[Write]:
             name = producer(tensor)
             while name not in bound and name in by_name and by_name[name].op == "Identity":
                 name = producer(by_name[name].input[0])
+            if name not in bound and name in by_name and _OWN_VARIABLES.fullmatch(by_name[name].op):
+                return f"the variable {name!r}"
             return bound.get(name)
 
         for node in nodes:
-            if _WRITING_OPS.fullmatch(node.op):
+            if is_write(node):
                 found[Write(node.op, node.name, label(node.input[0]) or "a variable without a name")] = None
             # If and Case have the selector first; calls and While hand all inputs on.
             arguments = node.input[1:] if node.op in _SELECTING_OPS else node.input
@@ -81,22 +91,35 @@ def refuse_writes(graph: Any, labels: dict[str, str]) -> None:
     """Raise Failure freeze-refused if calling the model changes it."""
     found = writes(graph, labels)
     if found:
-        what = _listed(sorted({w.what for w in found}))
-        raise Failure(
-            "freeze-refused",
-            f"The model changes {what} whenever it is called, so two calls differ and it cannot be frozen.",
-            expected="an inference function that only reads its variables",
-            found=_listed([f"{w.op} at {w.node}" for w in found]),
-            next="Export a signature without the assignment (training=False, no counters).",
-        )
+        raise changes(found, None)
+
+
+def changes(found: Sequence[Write], trouble: str | None) -> Failure:
+    """The refusal of a model that changes itself. trouble: why its state cannot be hoisted, if that was
+    tried."""
+    what = _listed(sorted({w.what for w in found}))
+    return Failure(
+        "freeze-refused",
+        f"The model changes {what} whenever it is called, so two calls differ and it cannot be frozen"
+        + (f"; {trouble}." if trouble else "."),
+        expected="an inference function that only reads its variables",
+        found=_listed([f"{w.op} at {w.node}" for w in found]),
+        next="Export a signature without the assignment (training=False, no counters)"
+        + ("." if trouble else ", or make the state inputs and outputs of the graph: --hoist-state"),
+    )
 
 
 def check(
-    graph: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor], labels: dict[str, str] | None = None
+    graph: Any,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    labels: dict[str, str] | None = None,
+    init_ops: Sequence[str] = (),
 ) -> None:
     """Raise Failure freeze-refused unless the graph stands on its own.
 
     labels: what left-over placeholders stood for, by node name ("the table 'words'"), for the message.
+    init_ops: the operations that will be run once before the first inference.
     """
     from tensorflow.python.framework import op_def_registry
 
@@ -138,6 +161,16 @@ def check(
         [f"{t.name} ({t.tensor})" for t in outputs if producer(t.tensor) not in nodes],
         "The frozen graph lacks outputs of the signature.",
         expected="a node for each output",
+    )
+    _refuse(
+        [name for name in init_ops if name not in nodes],
+        "The frozen graph lacks operations that initialise it.",
+        expected="a node for each operation to run once",
+    )
+    _refuse(
+        tables.unfilled(graph, init_ops),
+        "The frozen graph has tables that nothing in it fills.",
+        expected="for each table an operation that fills it, run once after loading",
     )
     fed = {producer(t.tensor) for t in inputs}
     _refuse(

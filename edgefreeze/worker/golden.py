@@ -1,13 +1,14 @@
 """Golden inputs, on which a release is proved here and on the board, and the original's outputs for them.
 
 Either the user's samples, or drawn: of several distributions the one whose outputs move most. A draw that
-leaves the outputs still proves nothing, since a broken model would pass on it too.
+leaves the outputs still proves nothing, since a broken model would pass on it too. What a decoder reads is
+made to be valid (see decoders), and words are those that the model's tables know.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ import numpy as np
 from edgefreeze.device import parity
 from edgefreeze.errors import Failure
 from edgefreeze.types import GoldenData, Shape, Tensor
+from edgefreeze.worker import decoders
 from edgefreeze.worker.reasons import reason
-from edgefreeze.worker.samples import batches
 from edgefreeze.worker.sources import Source
 
 if TYPE_CHECKING:
@@ -45,16 +46,22 @@ class Golden:
     data: GoldenData
 
 
-def make(source: Source, samples: Arrays | None) -> Golden:
-    """Golden data from the samples (at most MOST_SAMPLES cases, spread evenly), or drawn.
+class Undrawable(Failure):
+    """No inputs could be made on which the model runs: it needs samples of the user's."""
 
-    Raises Failure samples-bad, model-stateful.
+
+def make(
+    source: Source, samples: list[Arrays] | None, known: Mapping[str, np.ndarray] | None = None
+) -> Golden:
+    """Golden data from the samples, calls of the model (at most MOST_SAMPLES, spread evenly), or drawn.
+
+    known: by dtype, the keys of the tables that the model looks things up in.
+    Raises Failure samples-bad, model-stateful, Undrawable.
     """
     if samples is not None:
-        cases = batches(samples, source.inputs, rows=1)
-        last, steps = len(cases) - 1, MOST_SAMPLES - 1
-        inputs = [cases[i] for i in sorted({round(step * last / steps) for step in range(MOST_SAMPLES)})]
-        method = f"{len(inputs)} of {len(cases)} samples"
+        last, steps = len(samples) - 1, MOST_SAMPLES - 1
+        inputs = [samples[i] for i in sorted({round(step * last / steps) for step in range(MOST_SAMPLES)})]
+        method = f"{len(inputs)} of {len(samples)} samples"
         try:
             outputs = [source.run(case) for case in inputs]
         except Exception as error:
@@ -66,7 +73,7 @@ def make(source: Source, samples: Arrays | None) -> Golden:
             ) from error
         kind = "samples"
     else:
-        inputs, outputs, method = _draw(source)
+        inputs, outputs, method = _draw(source, known or {})
         kind = "drawn"
     _refuse_state(source, inputs[0], outputs[0])
     return Golden(
@@ -74,16 +81,17 @@ def make(source: Source, samples: Arrays | None) -> Golden:
     )
 
 
-def _draw(source: Source) -> tuple[list[Arrays], list[Arrays], str]:
+def _draw(source: Source, known: Mapping[str, np.ndarray]) -> tuple[list[Arrays], list[Arrays], str]:
     """(inputs, outputs, method) of the draw that moves the outputs most, of those that run."""
     best: tuple[float, list[Arrays], list[Arrays], str] | None = None
     trouble = ""
+    made = {name: _contents(variants) for name, variants in decoders.recognise(source).items()}
     for shapes in _shapes(source.inputs):
-        for method, draw in _draws(source.inputs):
+        for method, draw in _draws(source.inputs, made, known):
             generator = np.random.Generator(np.random.PCG64(SEED))
             inputs = [
                 {
-                    t.name: draw[_kind(t.dtype)](generator, s, t.dtype)
+                    t.name: draw[t.name](generator, s, t.dtype)
                     for t, s in zip(source.inputs, shapes, strict=True)
                 }
                 for _ in range(CASES)
@@ -96,16 +104,18 @@ def _draw(source: Source) -> tuple[list[Arrays], list[Arrays], str]:
             score = movement(outputs)
             if score is not None and (best is None or score > best[0]):
                 best = score, inputs, outputs, method
+            if made and best is not None:
+                break  # sizes are alternatives: the first that the model takes will do
         if best is not None:
             free = any(None in (t.shape or (None,))[1:] for t in source.inputs)
             sizes = f", shapes {[list(s) for s in shapes]}" if free else ""
             return best[1], best[2], f"{best[3]}{sizes}; outputs move {best[0]:.2g} of their size"
-    raise Failure(
+    raise Undrawable(
         "samples-bad",
         "The model runs on none of the inputs that edgefreeze can draw, so it needs samples of yours.",
         expected="an .npz with the inputs " + ", ".join(t.name for t in source.inputs),
         found=trouble or "outputs that are no finite numbers",
-        next="--samples FILE.npz",
+        next="--samples FILE.npz, a folder of files, or JSON lines",
     )
 
 
@@ -153,15 +163,54 @@ def _kind(dtype: str) -> str:
     return "integer" if np.dtype(dtype).kind in "iu" else "float"
 
 
-def _draws(inputs: Sequence[Tensor]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, how to draw each kind of input) for every combination that these inputs can tell apart."""
-    kinds = {_kind(t.dtype) for t in inputs}
-    used = {kind: table for kind, table in _TABLES.items() if kind in kinds}
-    for combination in itertools.product(*(table.items() for table in used.values())):
+def _draws(
+    inputs: Sequence[Tensor], made: Mapping[str, dict[str, Any]], known: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, how to draw each input) for every combination that these inputs can tell apart.
+
+    Inputs of one kind are drawn alike, but for those of `made`, which have draws of their own.
+    """
+    kinds = {_kind(t.dtype) for t in inputs if t.name not in made}
+    tables = {kind: table for kind, table in _TABLES.items() if kind in kinds}
+    for kind in kinds & {"string", "integer"}:
+        keys = {d: k for d, k in known.items() if _kind(d) == kind and len(k)}
+        if keys:
+            tables[kind] = {"keys of the model's tables": _some(keys, tables[kind]), **tables[kind]}
+    tables |= made
+    for combination in itertools.product(*(table.items() for table in tables.values())):
+        draws = dict(zip(tables, (d for _, d in combination), strict=True))
         yield (
-            ", ".join(name for name, _ in combination),
-            dict(zip(used, (d for _, d in combination), strict=True)),
+            ", ".join(name for name, _ in combination) or "no inputs",
+            {t.name: draws[t.name if t.name in made else _kind(t.dtype)] for t in inputs},
         )
+
+
+def _some(keys: Mapping[str, np.ndarray], table: Mapping[str, Any]) -> Any:
+    """Keys of the input's dtype, mixed with what else there is; just the latter where it has no keys."""
+    otherwise = next(iter(table.values()))
+
+    def draw(g: Any, s: tuple[int, ...], dtype: str) -> Any:
+        values = otherwise(g, s, dtype)
+        if dtype in keys:
+            known = g.choice(keys[dtype], s)
+            values = np.where(g.random(s) < 0.75, known, values).astype(values.dtype)
+        return values
+
+    return draw
+
+
+def _contents(variants: Sequence[tuple[str, decoders.Make]]) -> dict[str, Any]:
+    """Draws of an input's strings, each made by itself."""
+
+    def draw(make: decoders.Make) -> Any:
+        def one(g: Any, s: tuple[int, ...], _: str) -> Any:
+            array = np.empty(int(np.prod(s, dtype=int)), dtype=object)
+            array[:] = [make(g) for _ in range(array.size)]
+            return array.reshape(s)
+
+        return one
+
+    return {name: draw(make) for name, make in variants}
 
 
 def _integers(below: int) -> Any:

@@ -103,7 +103,7 @@ def canonical(graph: Any, keep: Iterable[str], outputs: Iterable[str]) -> Any:
     alive = reachable(graph, outputs) | set(keep)
     small = type(graph)()
     small.versions.CopyFrom(graph.versions)
-    small.node.extend(node for node in _sorted([n for n in graph.node if n.name in alive]))
+    small.node.extend(node for node in ordered([n for n in graph.node if n.name in alive]))
     names = _FunctionNames(graph)
     used = [names.definition(name) for name in used_functions(small.node, graph.library)]
     small.library.function.extend({f.signature.name: f for f in used}.values())
@@ -149,9 +149,10 @@ class _FunctionNames:
             node.attr.pop(attr, None)
 
 
-def _sorted(nodes: list[Any]) -> list[Any]:
+def ordered(nodes: Iterable[Any]) -> list[Any]:
     """The nodes so that each follows its inputs, otherwise by name. A loop's NextIteration → Merge edges,
     the only cycles that a valid graph has, do not count."""
+    nodes = list(nodes)
     by_name = {node.name: node for node in nodes}
     waiting: dict[str, int] = {}
     consumers: dict[str, list[str]] = {}

@@ -75,7 +75,7 @@ def refusals(models, run_many, tmp_path_factory):
         bad[name] = request(zoo, out / name, samples=str(out / f"{name}.npz"))
     (out / "none.npz").write_bytes(b"no zip")
     bad["samples-file"] = request(zoo, out / "f", samples=str(out / "none.npz"))
-    for signature in ("count", "look_up", "noisy", "parse", "cuont"):
+    for signature in ("count", "noisy", "opaque", "cuont"):
         bad[signature] = request(stateful, out / signature, signature=signature)
     bad["choice"] = request(stateful, out / "choice")
     broken = (

@@ -90,6 +90,12 @@ class Stateful(tf.Module):
     def parse(self, example):
         return {"y": tf.io.parse_example(example, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="secret")])
+    def opaque(self, secret):
+        right = tf.strings.regex_full_match(secret, "<[0-9]{3}:.*>")
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(right), ["not a secret"])]):
+            return {"y": tf.cast(tf.strings.length(secret), tf.float32) * 0.5}
+
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], name="image")])
     def sized(self, image):
         filters = normal([9, 9, 3, 2], 5)
@@ -147,7 +153,7 @@ def make(folder):
     tf.saved_model.save(zoo, str(folder / "zoo"), signatures=zoo.call)
     tf.saved_model.save(mixed, str(folder / "mixed"), signatures={"only_one": mixed.call})
     tf.saved_model.save(zoo, str(folder / "no_signature"), signatures={})
-    names = ("count", "look_up", "noisy", "parse", "sized")
+    names = ("count", "look_up", "noisy", "parse", "opaque", "sized")
     tf.saved_model.save(
         stateful, str(folder / "stateful"), signatures={n: getattr(stateful, n) for n in names}
     )

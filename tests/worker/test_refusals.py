@@ -8,7 +8,7 @@ pytestmark = pytest.mark.tf
 
 SIGNATURES = (
     "count(x: float32(None,)); look_up(word: string(None,)); noisy(x: float32(None, 4)); "
-    "parse(example: string(None,)); sized(image: float32(None, None, None, 3))"
+    "opaque(secret: string(None,)); parse(example: string(None,)); sized(image: float32(None, None, None, 3))"
 )
 
 CASES = {
@@ -18,25 +18,19 @@ CASES = {
         "frozen.",
         "AssignAddVariableOp at ",
     ),
-    "look_up": (
-        "freeze-refused",
-        "The model uses the table 'words', which a frozen graph cannot take along: nothing in the graph "
-        "creates it.",
-        "LookupTableFindV2 at StatefulPartitionedCall/",
-    ),
     "noisy": (
         "model-stateful",
         "Two calls of the model with the same input differ in the output 'y': it keeps state or draws random "
         "numbers.",
         "is above the tolerance 1e-06",
     ),
-    "parse": (
+    "opaque": (
         "samples-bad",
         "The model runs on none of the inputs that edgefreeze can draw, so it needs samples of yours.",
-        "InvalidArgumentError: Could not parse example input, value: '",
+        "InvalidArgumentError: assertion failed: [not a secret]",
     ),
     "cuont": ("model-signature-choice", "has no signature 'cuont'; did you mean 'count'?", "cuont"),
-    "choice": ("model-signature-choice", "has 5 signatures and none is called serving_default.", SIGNATURES),
+    "choice": ("model-signature-choice", "has 6 signatures and none is called serving_default.", SIGNATURES),
     "no_signature": ("model-no-signature", "so nothing says what its inputs and outputs are.", "none"),
     "cut_pb": ("model-broken", "cannot be read: its files are damaged or incomplete.", "saved_model.pb"),
     "garbled": ("model-broken", "cannot be read: its files are damaged or incomplete.", "saved_model.pb"),

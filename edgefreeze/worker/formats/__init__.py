@@ -47,6 +47,7 @@ class Written:
     outputs: tuple[Tensor, ...]
     method: str
     signature: str | None = None
+    init_ops: tuple[str, ...] = ()
 
 
 class FormatModule(Protocol):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze.text import size
+from edgefreeze.worker import marks
 from edgefreeze.worker.formats import Made, Unfit, Written
 
 RUNTIME = "tf_frozen"
@@ -22,5 +23,8 @@ def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
     count = frozen.graph.ByteSize()
     if count > _LIMIT:
         raise Unfit(f"The graph takes {size(count)}, and a GraphDef file holds at most {size(_LIMIT)}.")
-    (out / PATH).write_bytes(frozen.graph.SerializeToString(deterministic=True))
-    return Written(inputs=frozen.inputs, outputs=frozen.outputs, method=frozen.method)
+    graph = marks.marked(frozen)
+    (out / PATH).write_bytes(graph.SerializeToString(deterministic=True))
+    return Written(
+        inputs=frozen.inputs, outputs=frozen.outputs, method=frozen.method, init_ops=frozen.init_ops
+    )

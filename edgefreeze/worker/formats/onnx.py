@@ -30,6 +30,8 @@ def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
     import tf2onnx
 
     frozen = made.plain
+    if frozen.init_ops:
+        raise Unfit("The model looks things up in a table, which ONNX has no operation for.")
     opset = int(options.get("opset", NEWEST_OPSET))
     if opset > NEWEST_OPSET:
         raise Unfit(f"tf2onnx writes opset {NEWEST_OPSET} at most, and {opset} was asked for.")

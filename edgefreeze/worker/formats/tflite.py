@@ -29,6 +29,10 @@ def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
     """Write model.tflite with built-in operations only. Raises Unfit, naming those that have none."""
     import tensorflow as tf
 
+    if made.plain.init_ops:
+        raise Unfit(
+            "The model looks things up in a table, which TensorFlow Lite's built-in operations cannot."
+        )
     frozen, batch = made.plain, tensor_lists.fixed_batch(made.plain.inputs)
     if batch is not None:
         frozen = tensor_lists.fix(frozen, batch)

@@ -4,6 +4,8 @@ A file offers
     KIND              what to call it to a user
     sniff(path)       whether the path holds this kind; looks at the content and imports nothing heavy
     load(path, opts)  a Source; runs in the worker, raises Failure
+and, where it needs that,
+    environment(path) what the worker's environment must have before TensorFlow is imported
 
 This module itself imports no TensorFlow, so that a host can ask what a path holds.
 """
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.types import Shape, Tensor
+from edgefreeze.worker import wire
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,18 +30,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a user may say about a model: which signature, which tags, a fixed batch size."""
+    """What a user may say about a model: which signature, which tags, a fixed batch size; the outputs and
+    inputs of a graph (see cutting.ends), or which of a signature's outputs; classes of one's own, as
+    "module:name"; whether code that the model brings may run."""
 
     signature: str | None = None
     tags: tuple[str, ...] | None = None
     batch: int | None = None
+    outputs: tuple[str, ...] | None = None
+    inputs: tuple[str, ...] | None = None
+    custom_objects: tuple[str, ...] = ()
+    trust: bool = False
 
     @classmethod
     def of(cls, request: dict[str, Any]) -> Options:
         """From a request of the worker."""
-        tags = request.get("tags")
-        batch = (request.get("freeze") or {}).get("batch")
-        return cls(signature=request.get("signature"), tags=tuple(tags) if tags else None, batch=batch)
+
+        def several(key: str) -> tuple[str, ...] | None:
+            given = request.get(key)
+            return tuple(given) if given else None
+
+        return cls(
+            signature=request.get("signature"),
+            tags=several("tags"),
+            batch=(request.get("freeze") or {}).get("batch"),
+            outputs=several("outputs"),
+            inputs=several("inputs"),
+            custom_objects=several("custom_objects") or (),
+            trust=bool(request.get("trust")),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +77,17 @@ class Source:
     """Captured resources by their names in the function's graph: "the variable 'w'", "the table 'words'"."""
     keep: Any = None
     """What must stay alive: a loaded SavedModel frees its variables with itself."""
+    runner: Callable[[Arrays], Arrays] | None = None
+    """Computes the original's outputs where that is not the function: a session on the model's own graph."""
+    files: tuple[Path, ...] | None = None
+    """What the model is on disk, where that is not all that the path names: a checkpoint's files."""
 
     def run(self, inputs: Arrays) -> Arrays:
         """The model's own outputs for one set of inputs, both by key. Raises what TensorFlow raises."""
         import tensorflow as tf
 
+        if self.runner is not None:
+            return {name: _array(value) for name, value in self.runner(inputs).items()}
         tensors = [tf.constant(inputs[t.name], dtype=t.dtype) for t in self.inputs]
         results = self.function(*tensors)
         return {t.name: _array(results[t.name].numpy()) for t in self.outputs}
@@ -97,20 +123,35 @@ def module(name: str) -> SourceModule:
 def find(path: Path) -> str:
     """The kind of model at a path. Raises Failure: model-missing, model-empty, model-unknown."""
     if not path.exists():
+        for name in names():  # a checkpoint is named by what its files begin with
+            if module(name).sniff(path):
+                return name
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         near = nearest(path.name, siblings)
         raise Failure(
             "model-missing",
             f"There is no model at {path}.",
-            expected="a SavedModel folder or a .keras file",
+            expected="a SavedModel folder, a Keras file, a checkpoint or a frozen graph",
             found=f"no such file or folder{f'; there is {path.parent / near}' if near else ''}",
         )
+    try:
+        return _find(path)
+    except OSError as error:
+        raise Failure(
+            "model-missing",
+            f"The model {path} cannot be read.",
+            expected="files that may be read",
+            found=f"{error.strerror or type(error).__name__}: {error.filename or path}",
+        ) from error
+
+
+def _find(path: Path) -> str:
     content = sorted(p.name for p in path.iterdir()) if path.is_dir() else None
     if content == [] or (content is None and path.stat().st_size == 0):
         raise Failure(
             "model-empty",
             f"The model {path} is empty.",
-            expected="a SavedModel folder or a .keras file",
+            expected="a SavedModel folder, a Keras file, a checkpoint or a frozen graph",
             found="a folder without files" if content == [] else "a file of 0 bytes",
             next="Save or copy the model again.",
         )
@@ -128,12 +169,37 @@ def find(path: Path) -> str:
 
 def _describe(path: Path, content: list[str] | None) -> str:
     if content is None:
+        if wire.message(path) == "SavedModel":
+            return f"the inner file of a SavedModel; give its folder, {path.parent}"
         with path.open("rb") as file:
             return f"a file of {path.stat().st_size} bytes that begins with {file.read(8)!r}"
     shown = ", ".join(content[:8]) + (f" and {len(content) - 8} more" if len(content) > 8 else "")
     inner = [name for name in content if (path / name / "saved_model.pb").is_file()]
     hint = f"; {path / inner[0]} is a SavedModel" if inner else ""
     return f"a folder with {shown}{hint}"
+
+
+def environment(path: Path) -> dict[str, str]:
+    """What the worker's environment must have for the model at a path, before TensorFlow is imported."""
+    try:
+        return dict(getattr(module(find(path)), "environment", lambda _: {})(path))
+    except Failure:
+        return {}  # the worker says what is wrong with it
+
+
+def narrowed(results: dict[str, Any], keys: Sequence[str] | None) -> dict[str, Any]:
+    """Those of a model's results that were asked for by key. Raises Failure usage."""
+    for key in keys or ():
+        if key not in results:
+            near = nearest(key, list(results))
+            raise Failure(
+                "usage",
+                f"--outputs names {key!r}, which is no output of the model"
+                + (f"; did you mean {near!r}?" if near else "."),
+                expected=", ".join(sorted(results)),
+                found=key,
+            )
+    return {key: results[key] for key in keys} if keys else results
 
 
 def trace(call: Callable[[dict[str, Any]], dict[str, Any]], inputs: Sequence[Tensor]) -> Any:

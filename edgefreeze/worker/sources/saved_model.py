@@ -11,29 +11,60 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from edgefreeze.errors import Failure, nearest
+from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
+from edgefreeze.worker import assets, meta_graphs, wire
+from edgefreeze.worker.meta_graphs import FILES
 from edgefreeze.worker.reasons import reason
-from edgefreeze.worker.sources import Options, Source, shape_of, tensors_of, trace, with_batch
+from edgefreeze.worker.signatures import choose
+from edgefreeze.worker.sources import (
+    Options,
+    Source,
+    keras2,
+    narrowed,
+    shape_of,
+    tensors_of,
+    trace,
+    with_batch,
+)
 
+_OF_KERAS_2 = "keras_metadata.pb"
+_BY_SESSION = "saved from the signature's part of the graph"
 KIND = "a SavedModel (a folder with saved_model.pb and variables/)"
-_FILES = ("saved_model.pb", "saved_model.pbtxt")
-DEFAULT = "serving_default"
 
 
 def sniff(path: Path) -> bool:
-    """Whether the folder holds a saved_model.pb or .pbtxt."""
-    return path.is_dir() and any((path / name).is_file() for name in _FILES)
+    """Whether the folder holds a saved_model.pb or .pbtxt, unless it is one of TensorFlow 1."""
+    file = meta_graphs.file_of(path)
+    return file is not None and wire.has_object_graph(file) is not False
+
+
+def environment(path: Path) -> dict[str, str]:
+    """Keras 2's own SavedModels may have to be read by tf-keras."""
+    return keras2.ENVIRONMENT if (path / _OF_KERAS_2).is_file() else {}
 
 
 def load(path: Path, options: Options) -> Source:
-    """Load a SavedModel and pick a signature.
+    """Load a SavedModel and pick a signature: as objects, or where that fails by what the signature uses, in
+    a session.
 
-    Raises Failure: model-broken, model-unsupported, model-no-signature, model-signature-choice.
+    Raises Failure: model-broken, model-unsupported, model-no-signature, model-signature-choice, and as
+    sessions.load.
     """
-    loaded, slots_dropped = _load(path, options.tags)
+    if options.inputs or _has_several_graphs(path):
+        return meta_graphs.load(path, options, _BY_SESSION)
+    try:
+        loaded, slots_dropped = _load(path, options.tags)
+    except Failure as failure:
+        try:
+            return meta_graphs.load(path, options, _BY_SESSION)
+        except Failure as second:
+            # Damage is best told by the first; what is missing or not to be chosen, by the second.
+            raise (failure if second.code == "model-broken" else second) from failure
     signatures = dict(getattr(loaded, "signatures", {}))
-    key = choose(signatures, options.signature, path)
+    if not signatures and (path / _OF_KERAS_2).is_file():
+        return keras2.load_saved_model(path, options)
+    key = choose({name: _arguments(f) for name, f in signatures.items()}, options.signature, path)
     original = signatures[key]
     specs = original.structured_input_signature[1]
     inputs = [
@@ -44,7 +75,7 @@ def load(path: Path, options: Options) -> Source:
     ]
 
     def call(tensors: dict[str, Any]) -> dict[str, Any]:
-        return dict(original(**tensors))
+        return narrowed(dict(original(**tensors)), options.outputs)
 
     function = trace(call, inputs)
     named_inputs, outputs = tensors_of(function, [t.name for t in inputs])
@@ -54,7 +85,7 @@ def load(path: Path, options: Options) -> Source:
         if slots_dropped:
             _write_without_slots(path, folder)
 
-    return Source(
+    source = Source(
         function=function,
         inputs=named_inputs,
         outputs=outputs,
@@ -64,42 +95,22 @@ def load(path: Path, options: Options) -> Source:
         labels=_labels(function, loaded),
         keep=loaded,
     )
+    return assets.inside(source, _files(function, loaded), path)
 
 
-def choose(signatures: dict[str, Any], wanted: str | None, path: Path) -> str:
-    """The signature asked for; else serving_default; else the only one."""
-    if not signatures:
-        raise Failure(
-            "model-no-signature",
-            f"The SavedModel {path} has no signature, so nothing says what its inputs and outputs are.",
-            expected=f"at least one signature, such as {DEFAULT}",
-            found="none",
-            next="tf.saved_model.save(model, folder, signatures={'serving_default': concrete_function})",
-        )
-    listed = "; ".join(f"{name}({_arguments(f)})" for name, f in sorted(signatures.items()))
-    if wanted is not None and wanted not in signatures:
-        near = nearest(wanted, list(signatures))
-        hint = f"; did you mean {near!r}?" if near else "."
-        raise Failure(
-            "model-signature-choice",
-            f"The SavedModel {path} has no signature {wanted!r}{hint}",
-            expected=f"one of {listed}",
-            found=wanted,
-            next=f"--signature {near or sorted(signatures)[0]}",
-        )
-    if wanted is not None:
-        return wanted
-    if DEFAULT in signatures:
-        return DEFAULT
-    if len(signatures) > 1:
-        raise Failure(
-            "model-signature-choice",
-            f"The SavedModel {path} has {len(signatures)} signatures and none is called {DEFAULT}.",
-            expected="the name of one of them",
-            found=listed,
-            next=f"--signature {sorted(signatures)[0]}",
-        )
-    return next(iter(signatures))
+def _has_several_graphs(path: Path) -> bool:
+    file = meta_graphs.file_of(path)
+    return file is not None and wire.graphs_in(file) > 1
+
+
+def _files(function: Any, loaded: Any) -> dict[str, str]:
+    """The paths of the model's assets by the captures that stand for them."""
+    paths = {
+        id(child.asset_path): str(child.asset_path.numpy().decode())
+        for _, child in _children(loaded)
+        if hasattr(child, "asset_path") and hasattr(child.asset_path, "numpy")
+    }
+    return {i.op.name: paths[id(outer)] for outer, i in function.graph.captures if id(outer) in paths}
 
 
 def _arguments(function: Any) -> str:
@@ -123,7 +134,7 @@ def _load(path: Path, tags: tuple[str, ...] | None) -> tuple[Any, bool]:
         with ExitStack() as stack:
             copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgefreeze-")))
             for entry in path.iterdir():
-                if entry.name not in _FILES:
+                if entry.name not in FILES:
                     (copy / entry.name).symlink_to(entry.resolve())
             _write_without_slots(path, copy)
             return load(copy), True
@@ -158,8 +169,8 @@ def _write_without_slots(path: Path, folder: Path) -> None:
     for meta_graph in model.meta_graphs:
         for node in meta_graph.object_graph_def.nodes:
             del node.slot_variables[:]
-    (folder / _FILES[1]).unlink(missing_ok=True)
-    (folder / _FILES[0]).write_bytes(model.SerializeToString(deterministic=True))
+    (folder / FILES[1]).unlink(missing_ok=True)
+    (folder / FILES[0]).write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _labels(function: Any, loaded: Any) -> dict[str, str]:
