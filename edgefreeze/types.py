@@ -58,7 +58,7 @@ class PassEffect:
     nodes: tuple[int, int]
     bytes: tuple[int, int]
     ms: tuple[float, float]
-    """Median of a call on this machine with one thread, the session optimising nothing."""
+    """The fastest of some calls on this machine with one thread, the session optimising nothing."""
     reason: str | None = None
     """Why it was not kept."""
 

@@ -19,7 +19,7 @@ _STRING = 7
 
 
 def fold(graph: Any, paths: Mapping[str, str], outputs: Iterable[str], model: Path) -> Any:
-    """The graph with constants in place of the ReadFile nodes of these files, and what the outputs need of it.
+    """The graph with constants in place of what reads these files, as far as the outputs need it.
 
     paths: file by the tensor ("node:0") that stands for its path; outputs: names of nodes. Raises Failure
     freeze-refused where a path is used in another way, model-broken where a file is missing.

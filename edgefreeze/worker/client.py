@@ -76,7 +76,15 @@ def run(
         )
         stack.callback(_end, process)
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        reply = _converse(process, request, on_event, deadline)
+        stages: list[str] = []
+
+        def heard(event: Event) -> None:
+            if event["event"] == "stage":
+                stages.append(str(event.get("name")))
+            if on_event is not None:
+                on_event(event)
+
+        reply = _converse(process, request, heard, deadline)
         if reply is None:
             raise _timed_out(request, timeout_s, path)
         if "result" in reply:
@@ -84,7 +92,26 @@ def run(
             return result
         if "error" in reply:
             raise _failure(reply["error"], path)
-        raise _crashed(process, path, log)
+        crash = _crashed(process, path, log)
+        if stages[-1:] == ["load"] and _of_damage(process):
+            raise _killed_by(request, crash) from crash
+        raise crash
+
+
+def _of_damage(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process died as one dies that trusts what it reads, not for want of memory."""
+    return -(process.returncode or 0) in (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
+
+
+def _killed_by(request: Mapping[str, Any], crash: Failure) -> Failure:
+    return Failure(
+        "model-broken",
+        f"The model {request.get('model')} cannot be loaded: TensorFlow died of reading it.",
+        expected="whole files, as they were written",
+        found=crash.found,
+        next=crash.next or "Save or copy the model again.",
+        detail=crash.detail,
+    )
 
 
 def _written(request: Mapping[str, Any]) -> list[str]:
@@ -112,7 +139,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 def _converse(
     process: subprocess.Popen[bytes],
     request: dict[str, Any],
-    on_event: Callable[[Event], None] | None,
+    on_event: Callable[[Event], None],
     deadline: float | None,
 ) -> dict[str, Any] | None:
     """The last reply; {} if the worker ended without one; None at the deadline."""
@@ -132,8 +159,7 @@ def _converse(
             return {}
         if "event" not in reply:
             return reply
-        if on_event is not None:
-            on_event(reply)
+        on_event(reply)
     return {}
 
 

@@ -56,11 +56,11 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
     _clear(out)
 
     with stage("load"):
-        kind, options = sources.find(path), Options.of(request)
+        options = Options.of(request)
         count = limits.signature_bytes(path, options)
         if count is not None and any(a.format != "saved_model" for a, _ in wanted):
             limits.refuse_too_large(count)
-        source = sources.module(kind).load(path, options)
+        kind, source = sources.load(path, options)
         model_sha256 = digests.sha256(path) if source.files is None else digests.of_files(source.files)
     return complete(source, kind, model_sha256, wanted, request, out, stage)
 
@@ -93,8 +93,10 @@ def complete(
             (out / GOLDEN).write_bytes(encode_golden(pairs))
     frozen, effects = lowered, tuple[PassEffect, ...]()
     with stage("optimize"):
-        if cases is not None:
-            level = settings.get("optimize", "none")
+        level = settings.get("optimize", "none")
+        if cases is None and level != "none":
+            frozen = replace(lowered, method=f"{lowered.method}; not optimised (nothing to compare on)")
+        elif cases is not None:
             frozen, effects = optimize.optimize(lowered, level, optimize.runs(cases.inputs))
 
     made = formats.Made(source=source, frozen=frozen, plain=plain)

@@ -1,4 +1,4 @@
-"""Classes and functions of a user's own, named as "module:name", and code that a model's file brings along."""
+"""Classes and functions of a user's own, named "module:name", and code that a model's file brings along."""
 
 from __future__ import annotations
 

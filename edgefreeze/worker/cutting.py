@@ -48,7 +48,7 @@ class End:
 
 
 def ends(specs: Sequence[str], graph: Any, flag: str) -> list[End]:
-    """What --inputs or --outputs name: `node`, `node:i` or `key=node:i`. A key is the node's name unless given.
+    """What --inputs or --outputs name: `node`, `node:i` or `key=node:i`. The key is else the node's name.
 
     Raises Failure usage, naming the nearest node.
     """

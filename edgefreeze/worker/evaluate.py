@@ -25,7 +25,7 @@ def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) ->
     """
     path = Path(request["model"])
     emit({"event": "stage", "name": "load"})
-    source = sources.module(sources.find(path)).load(path, Options.of(request))
+    _, source = sources.load(path, Options.of(request))
     calls = samples.calls(Path(request["data"]), source.inputs, ROWS)
     emit({"event": "stage", "name": "evaluate"})
     started = time.monotonic()

@@ -38,7 +38,7 @@ _EXPORT = "Export it where it was made: model.export('saved_model')"
 
 
 def version(path: Path) -> str | None:
-    """The version of Keras that wrote a .keras or .h5 file, "" where it does not say, None if it is neither."""
+    """The version of Keras that wrote a .keras or .h5 file; "" where it does not say, None if it is none."""
     if not path.is_file():
         return None
     with path.open("rb") as file:

@@ -213,13 +213,17 @@ def _initialise(meta: Any) -> tuple[str, ...]:
 
 def local_initialisers(meta: Any) -> dict[str, str]:
     """What sets each local variable, which no checkpoint holds, by the variable's node."""
+    from google.protobuf.message import DecodeError
     from tensorflow.core.framework import variable_pb2
 
     found: dict[str, str] = {}
     if _LOCAL not in meta.collection_def:
         return found
     for content in meta.collection_def[_LOCAL].bytes_list.value:
-        variable = variable_pb2.VariableDef.FromString(content)
+        try:
+            variable = variable_pb2.VariableDef.FromString(content)
+        except DecodeError:  # of another version, or damaged: then the variable has no value, and is named
+            continue
         found[producer(variable.variable_name)] = producer(variable.initializer_name)
     return found
 

@@ -52,10 +52,10 @@ def refuse_without_kernel(graph: Any, path: Path) -> None:
     if lacking:
         raise Failure(
             "model-unsupported",
-            f"The model {path} needs operations that this TensorFlow cannot run on a CPU: {_listed(lacking)}.",
+            f"The model {path} needs operations that TensorFlow cannot run on a CPU: {_listed(lacking)}.",
             expected="operations with a kernel for the CPU",
             found=_listed(lacking),
-            next="Save the model where it was made with layers that run on a CPU, or cut behind it with --inputs.",
+            next="Save the model where it was made, with layers that run on a CPU, or cut it with --inputs.",
         )
 
 

@@ -176,7 +176,7 @@ def _filled(session: Any, handle: Any) -> bool:
 
 
 def _is_ref(handle: Any) -> bool:
-    return handle.dtype.name != "resource"
+    return str(handle.dtype.name) != "resource"
 
 
 def variables(session: Any, inference: Any) -> dict[str, Any]:

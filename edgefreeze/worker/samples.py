@@ -250,7 +250,8 @@ def _pieces(tensor: Tensor, given: np.ndarray, rows: int) -> list[np.ndarray]:
     if shape == ():
         if array.ndim > 1 or array.size == 0:
             raise _unfit(tensor, given)
-        return [np.asarray(value) for value in np.atleast_1d(array)]
+        # Not asarray of a value: NumPy's own strings lose NULs at their end.
+        return [piece.reshape(()) for piece in np.split(array.reshape(-1), array.size)]
     if array.ndim != len(shape) or any(
         s not in (None, n) for s, n in zip(shape[1:], array.shape[1:], strict=True)
     ):

@@ -17,7 +17,7 @@ from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
 from edgefreeze.worker import assets, operations, restoring, saving, tables
 from edgefreeze.worker.cutting import PLACEHOLDERS, End, cut, keep, listed
-from edgefreeze.worker.graphs import producer, reachable
+from edgefreeze.worker.graphs import producer
 from edgefreeze.worker.modernise import modernise
 from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.sources import Source, shape_of, with_batch
@@ -271,7 +271,7 @@ def _function(
     session: Any,
     model: Model,
 ) -> tuple[Any, tuple[list[Any], list[Any]], dict[str, str]]:
-    """(concrete function, (variables, tables) that it captures, labels): what the session holds, once more."""
+    """(concrete function, (variables, tables) that it captures, labels): the session, once more."""
     import tensorflow as tf
 
     values = restoring.variables(session, inference)

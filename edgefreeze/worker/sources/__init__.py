@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.types import Shape, Tensor
 from edgefreeze.worker import wire
+from edgefreeze.worker.reasons import reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,6 +178,24 @@ def _describe(path: Path, content: list[str] | None) -> str:
     inner = [name for name in content if (path / name / "saved_model.pb").is_file()]
     hint = f"; {path / inner[0]} is a SavedModel" if inner else ""
     return f"a folder with {shown}{hint}"
+
+
+def load(path: Path, options: Options) -> tuple[str, Source]:
+    """(kind, the model at a path). Raises Failure, also for what a loader dies of unforeseen: a damaged file
+    can make it die of anything."""
+    kind = find(path)
+    try:
+        return kind, module(kind).load(path, options)
+    except Failure:
+        raise
+    except Exception as error:
+        raise Failure(
+            "model-broken",
+            f"The model {path} cannot be loaded: it is damaged, or not what it seems to be.",
+            expected=module(kind).KIND,
+            found=reason(error),
+            next="Save or copy the model again.",
+        ) from error
 
 
 def environment(path: Path) -> dict[str, str]:

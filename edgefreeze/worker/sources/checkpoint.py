@@ -1,5 +1,6 @@
-"""A TensorFlow 1 checkpoint: the graph in NAME.meta, the values in NAME.index and NAME.data-…, or of the first
-version in NAME or NAME-?????-of-N. Named by any of its files, by what they begin with, or by its folder.
+"""A TensorFlow 1 checkpoint: the graph in NAME.meta, the values in NAME.index and NAME.data-…, or, of the
+first version, in NAME or NAME-?????-of-N. Named by any of its files, by what they begin with, or by its
+folder.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def sniff(path: Path) -> bool:
 def load(path: Path, options: Options) -> Source:
     """Load a checkpoint's graph and values.
 
-    Raises Failure: model-broken, model-unsupported (no graph: what is missing), model-no-signature, usage, and as
-    sessions.load.
+    Raises Failure: model-broken, model-unsupported (no graph: what is missing), model-no-signature, usage,
+    and as sessions.load.
     """
     from tensorflow.core.protobuf import meta_graph_pb2
 
@@ -61,7 +62,7 @@ def load(path: Path, options: Options) -> Source:
         raise Failure(
             "model-broken",
             f"The checkpoint {files.stem} has a graph and no values.",
-            expected=f"{files.stem.name}.index and {files.stem.name}.data-00000-of-00001 beside {files.meta.name}",
+            expected=f"{files.stem.name}.index and {files.stem.name}.data-… beside {files.meta.name}",
             found="none of them",
             next="Copy all files of the checkpoint.",
         )

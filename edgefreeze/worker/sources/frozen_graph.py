@@ -7,7 +7,6 @@ what --outputs says, or the one node that can be it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from edgefreeze.worker import cutting, sessions, wire
 from edgefreeze.worker.messages import parse

@@ -1,4 +1,4 @@
-"""A file of Keras 2, an .h5 or a .keras file: read by tf-keras, since Keras 3 refuses much of what Keras 2 wrote
+"""A file of Keras 2, an .h5 or a .keras file: read by tf-keras, since Keras 3 refuses much of what is in them
 (groups in DepthwiseConv2D, dtype in initializers, time_major).
 
 The worker's process is started for it: which Keras TensorFlow uses is settled when it is imported.

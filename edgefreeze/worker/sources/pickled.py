@@ -39,7 +39,7 @@ def load(path: Path, options: Options) -> Source:
             f"{path} is a pickle: code that its maker put into it would run when it is loaded.",
             expected="a model without code of its own",
             found="a pickle",
-            next="--trust, if you know who made it; or save the model where it was made: model.save('model.keras')",
+            next="--trust, if you know who made it; or, where it was made: model.save('model.keras')",
         )
     custom_objects.resolve(options.custom_objects)
     try:

@@ -348,7 +348,7 @@ REFUSED = {
         "v1/v2",
         {"outputs": ["probabilties"]},
         code="usage",
-        message="--outputs names 'probabilties', which is no node of the graph; did you mean 'probabilities'?",
+        message="which is no node of the graph; did you mean 'probabilities'?",
         found="probabilties",
         next="--outputs probabilities",
     ),
@@ -465,7 +465,7 @@ REFUSED = {
     "operation_for_gpus": Case(
         "v1/gpu.bin",
         code="model-unsupported",
-        message="needs operations that this TensorFlow cannot run on a CPU: CudnnRNN.",
+        message="needs operations that TensorFlow cannot run on a CPU: CudnnRNN.",
         found="CudnnRNN",
         next="layers that run on a CPU",
     ),

@@ -1,4 +1,4 @@
-"""Models of TensorFlow 1, made on the spot: `python make_v1.py FOLDER`. Runs in a process of its own, in which
+"""Models of TensorFlow 1, made on the spot: `python make_v1.py FOLDER`. In a process of its own, in which
 TensorFlow behaves as version 1 did."""
 
 import shutil

@@ -125,6 +125,7 @@ def make(folder):
     functional().save(folder / "functional.h5")
     shutil.copyfile(folder / "functional.h5", folder / "no_suffix")
     sequential().save(folder / "sequential.h5")
+    sequential().save(folder / "sequential.keras")
     sequential().save_weights(folder / "sequential.weights.h5")
     (folder / "pickled.bin").write_bytes(pickle.dumps(sequential()))
 
