@@ -295,6 +295,21 @@ def _imports() -> str:
     return table(("module", "imported on the host by"), rows)
 
 
+def _layers() -> str:
+    """The layering that tests/test_house.py holds the code to."""
+    tree = ast.parse((FOLDER.parent / "tests" / "test_house.py").read_text(encoding="utf-8"))
+    (value,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "LAYERS"
+    )
+    rows = []
+    for layer in ast.literal_eval(value):
+        places = [f"`{n}/`" if (PACKAGE / n).is_dir() else f"`{n}.py`" for n in sorted(layer)]
+        rows.append((str(len(rows) + 1), ", ".join(places)))
+    return table(("layer", "rooms of edgefreeze/"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "exit-statuses": _exit_statuses,
@@ -310,6 +325,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "config-keys": lambda: keys(inventory.ConfigFile, inventory),
     "device-keys": lambda: keys(inventory.DeviceEntry, inventory),
     "device-imports": _imports,
+    "layers": _layers,
 }
 
 

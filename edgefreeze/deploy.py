@@ -257,7 +257,6 @@ def _check_board(target: Target, facts: DeviceFacts, device: Device, progress: P
             expected=" or ".join(target.match.machine),
             found=f"{facts.machine} ({facts.board or facts.cpu_model or 'board unknown'})",
             device_state="probed only; unchanged",
-            retry_safe=True,
             next="edgefreeze targets list",
         )
     for warning in warnings:
@@ -281,7 +280,7 @@ def _outcome(request: Request, built: Built, ship: ShipPlan, facts: DeviceFacts)
         emulated=facts.emulated,
         facts=facts,
         artifacts=built.conversion.artifacts,
-        golden=f"{golden.cases} {golden.source}: {golden.method}",
+        golden=golden.text,
         bytes_total=ship.bytes_total,
         bytes_needed=ship.bytes_needed,
         bytes_saved=ship.bytes_saved,

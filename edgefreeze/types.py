@@ -107,6 +107,11 @@ class GoldenData:
     method: str
     cases: int
 
+    @property
+    def text(self) -> str:
+        """In a few words: "4 drawn: uniform 0..1", "16 of 64 samples"."""
+        return self.method if self.source == "samples" else f"{self.cases} {self.source}: {self.method}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:

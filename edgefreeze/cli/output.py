@@ -93,7 +93,11 @@ def _as_failure(error: BaseException) -> Failure | None:
 
 def text_of(failure: Failure) -> str:
     """An error for a terminal: what failed, then what was expected and found, and what to type next."""
-    from click import style
+    from click import style as styled
+
+    def style(text: str, **how: Any) -> str:
+        # click takes colours out where the output is no terminal, and does not know NO_COLOR.
+        return text if os.environ.get("NO_COLOR") else styled(text, **how)
 
     lines = [
         style("error", fg="red", bold=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgefreeze.bench.result import Contestant, DuelResult
+from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
 from edgefreeze.bench.statistics import Comparison
 from edgefreeze.deploy import Outcome
 from edgefreeze.text import duration, short, size
@@ -146,10 +146,15 @@ def _ms(value: float | None) -> str:
     return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
+def _alone(contestant: Contestant) -> str:
+    """What stands for a verdict where there is none: the baseline, or nothing to compare with."""
+    return "baseline" if contestant.format == BASELINE else ""
+
+
 def _duel_row(contestant: Contestant, comparison: Comparison | None) -> list[str]:
     if contestant.failed:
         return [contestant.format, "–", "–", "–", "–", "–", "–", f"failed: {contestant.failed}"]
-    ratio, verdict = "", "baseline" if comparison is None else str(comparison.verdict)
+    ratio, verdict = "", _alone(contestant) if comparison is None else str(comparison.verdict)
     if comparison and comparison.ratio is not None and comparison.interval is not None:
         ratio = f"{comparison.ratio:.2f} ({comparison.interval[0]:.2f}–{comparison.interval[1]:.2f})"
     if comparison and comparison.reason:

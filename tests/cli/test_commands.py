@@ -200,3 +200,9 @@ def test_a_defect_is_one_line_and_a_traceback_with_debug(monkeypatch: pytest.Mon
     assert (status, failure["code"]) == (1, "internal")
     assert "ZeroDivisionError: oops" in failure["message"]
     assert "Traceback" in run("status", "--debug")[2]
+
+
+def test_no_color_takes_colours_out_of_errors_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[" in output.text_of(Failure("no-app", "x"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in output.text_of(Failure("no-app", "x"))

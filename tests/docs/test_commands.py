@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
-import sys
 from pathlib import Path
 
 import click
@@ -12,23 +12,9 @@ import pytest
 
 from edgefreeze.cli.main import cli, run
 
-from .pages import PAGES, ROOT, Command, commands
+from .pages import ROOT, Command, commands
 
-OTHERS = {
-    "cat",
-    "cd",
-    "curl",
-    "export",
-    "git",
-    "pip",
-    "python3",
-    "readlink",
-    "ssh",
-    "ssh-copy-id",
-    "ssh-keygen",
-    "sudo",
-    "apt",
-}
+OTHERS = {"apt", "echo", "export", "pip", "python3", "ssh", "ssh-copy-id"}
 """Programs that are not ours: their lines are not checked further."""
 OFFLINE = {("init",), ("targets", "list"), ("targets", "show"), ("--help",), ("--version",)}
 
@@ -102,7 +88,7 @@ def test_what_needs_no_device_runs(
 
 
 @pytest.mark.parametrize("command", [c for c in ALL if edgefreeze(c.words) is None], ids=str)
-def test_other_commands_are_there(command: Command) -> None:
+def test_other_commands_are_there(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     program, *arguments = command.words
     if program == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -111,16 +97,12 @@ def test_other_commands_are_there(command: Command) -> None:
         if arguments[0] != "-m":
             assert (ROOT / arguments[0]).is_file(), command
     elif program == "docker/lab":
-        monkey = pytest.MonkeyPatch()
-        with monkey.context() as patch:
-            patch.syspath_prepend(str(ROOT / "docker"))
-            from labkit.cli import _parser  # type: ignore[import-not-found]
-
-            _parser().parse_args(arguments)
+        monkeypatch.syspath_prepend(str(ROOT / "docker"))
+        importlib.import_module("labkit.cli")._parser().parse_args(arguments)
     elif program.startswith(("./", ".ci/")):
         assert (ROOT / program).is_file(), command
     else:
-        assert program in OTHERS, command
+        assert Path(program).name in OTHERS, command
 
 
 def test_every_option_of_every_command_is_on_its_page() -> None:
@@ -143,8 +125,3 @@ def test_every_option_of_every_command_is_on_its_page() -> None:
         return count
 
     assert check(cli, "edgefreeze") > 50
-
-
-def test_pages_exist() -> None:
-    assert all(page.is_file() for page in PAGES)
-    assert sys.version_info >= (3, 11)
