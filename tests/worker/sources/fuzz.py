@@ -7,6 +7,8 @@ A request: {"model", "file" (the one to damage, relative to the model; "" for th
 """
 
 import collections
+import contextlib
+import importlib
 import json
 import os
 import random
@@ -76,9 +78,29 @@ def finish(child, read):
     return "hang" if status == -signal.SIGALRM else f"signal {-status}"
 
 
+def warm_up(path, options):
+    """Import what loading the undamaged model imports, so that no child has to; a child finds out what. The
+    parent itself must load none: TensorFlow's threads do not survive a fork."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        attempt(path, options)
+        with os.fdopen(write, "w") as pipe:
+            pipe.write("\n".join(sys.modules))
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        modules = pipe.read().split("\n")
+    os.waitpid(child, 0)
+    for name in modules:
+        with contextlib.suppress(Exception):  # names that were put there by hand
+            importlib.import_module(name)
+
+
 def fuzz(request, scratch):
     model, generator = Path(request["model"]), random.Random(1)
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in request["options"].items()}
+    warm_up(model, options)
     content = (model / request["file"]).read_bytes()
     ends = collections.Counter()
     running = []
