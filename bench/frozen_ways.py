@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgefreeze.freeze import Frozen, freeze
 from record import in_words, keep, machine
 
 from edgefreeze.bench.statistics import compare
 from edgefreeze.device import parity
 from edgefreeze.device.runtimes import tf_frozen, tf_saved_model
-from edgefreeze.freeze import Frozen, freeze
 from edgefreeze.progress import Silent
 
 THREADS = 1

@@ -26,7 +26,7 @@ import edgefreeze
 from edgefreeze import errors, inventory, operate, runtimes, targets
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
-from edgefreeze.freeze import Frozen
+from edgefreeze.freezing import Frozen
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = Path(edgefreeze.__file__).resolve().parent
@@ -289,7 +289,7 @@ def host_imports() -> dict[str, set[str]]:
 
 def _imports() -> str:
     rows = [
-        (f"`device/{module.replace('.', '/')}.py`", ", ".join(f"`{place}`" for place in sorted(places)))
+        (f"`device/{module}/`" if (PACKAGE / "device" / module).is_dir() else f"`device/{module}.py`", ", ".join(f"`{place}`" for place in sorted(places)))
         for module, places in sorted(host_imports().items())
     ]
     return table(("module", "imported on the host by"), rows)

@@ -139,7 +139,7 @@ def test_nothing_of_the_writers_machine_is_tracked() -> None:
         "--extra-" + "index-url",
         "pythonhosted" + ".org",
     ]
-    patterns += [r"/" + r"home/(?!pi\b|you\b|me\b)\w+/"]
+    patterns += [r"/" + r"home/(?!pi\b|you\b|me\b|author\b)\w+/"]
     patterns += [re.escape(host) for host in index_hosts()]
     forbidden = re.compile("|".join(patterns))
     found = []
