@@ -289,7 +289,10 @@ def host_imports() -> dict[str, set[str]]:
 
 def _imports() -> str:
     rows = [
-        (f"`device/{module}/`" if (PACKAGE / "device" / module).is_dir() else f"`device/{module}.py`", ", ".join(f"`{place}`" for place in sorted(places)))
+        (
+            f"`device/{module}/`" if (PACKAGE / "device" / module).is_dir() else f"`device/{module}.py`",
+            ", ".join(f"`{place}`" for place in sorted(places)),
+        )
         for module, places in sorted(host_imports().items())
     ]
     return table(("module", "imported on the host by"), rows)
