@@ -167,7 +167,7 @@ def norms():
     ):
         x = keras.layers.ReLU()(keras.layers.BatchNormalization(scale=layer.name != "conv2d_1")(layer(x)))
     x = keras.layers.BatchNormalization()(keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x)))
-    model = keras.Model(image, keras.layers.Dense(3)(x))
+    model = keras.Model(image, keras.layers.Dense(3, use_bias=False)(x))
     generator = np.random.default_rng(4)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
