@@ -203,6 +203,7 @@ def test_a_defect_is_one_line_and_a_traceback_with_debug(monkeypatch: pytest.Mon
 
 
 def test_no_color_takes_colours_out_of_errors_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[" in output.text_of(Failure("no-app", "x"))
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in output.text_of(Failure("no-app", "x"))
