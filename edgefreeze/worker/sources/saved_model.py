@@ -54,7 +54,7 @@ def load(path: Path, options: Options) -> Source:
     if options.inputs or _has_several_graphs(path):
         return meta_graphs.load(path, options, _BY_SESSION)
     try:
-        loaded, slots_dropped = _load(path, options.tags)
+        loaded = _load(path, options.tags)
     except Failure as failure:
         try:
             return meta_graphs.load(path, options, _BY_SESSION)
@@ -80,9 +80,12 @@ def load(path: Path, options: Options) -> Source:
     function = trace(call, inputs)
     named_inputs, outputs = tensors_of(function, [t.name for t in inputs])
 
+    # Whether they hurt depends on what is installed beside TensorFlow: here is not there.
+    slots = _has_slots(path)
+
     def save(folder: Path) -> None:
         shutil.copytree(path, folder)
-        if slots_dropped:
+        if slots:
             _write_without_slots(path, folder)
 
     source = Source(
@@ -91,7 +94,7 @@ def load(path: Path, options: Options) -> Source:
         outputs=outputs,
         signature=key,
         save=save,
-        save_method="copied" + (", without the optimizer's slots" if slots_dropped else ""),
+        save_method="copied" + (", without the optimizer's slots" if slots else ""),
         labels=_labels(function, loaded),
         keep=loaded,
     )
@@ -118,8 +121,8 @@ def _arguments(function: Any) -> str:
     return ", ".join(f"{name}: {spec.dtype.name}{spec.shape}" for name, spec in sorted(specs.items()))
 
 
-def _load(path: Path, tags: tuple[str, ...] | None) -> tuple[Any, bool]:
-    """(the loaded object, whether optimizer slots had to be dropped). Raises Failure."""
+def _load(path: Path, tags: tuple[str, ...] | None) -> Any:
+    """The loaded object, from a copy without the optimizer's slots if need be. Raises Failure."""
     import tensorflow as tf
 
     def load(folder: Path) -> Any:
@@ -127,7 +130,7 @@ def _load(path: Path, tags: tuple[str, ...] | None) -> tuple[Any, bool]:
 
     try:
         try:
-            return load(path), False
+            return load(path)
         except AttributeError as error:
             if "add_slot" not in str(error):
                 raise
@@ -137,7 +140,7 @@ def _load(path: Path, tags: tuple[str, ...] | None) -> tuple[Any, bool]:
                 if entry.name not in FILES:
                     (copy / entry.name).symlink_to(entry.resolve())
             _write_without_slots(path, copy)
-            return load(copy), True
+            return load(copy)
     except (
         tf.errors.OpError,
         OSError,
@@ -159,6 +162,14 @@ def _load(path: Path, tags: tuple[str, ...] | None) -> tuple[Any, bool]:
             expected="a SavedModel that tf.saved_model.load accepts" + (f" with tags {tags}" if tags else ""),
             found=reason(error),
         ) from error
+
+
+def _has_slots(path: Path) -> bool:
+    """Whether the model brings the slot variables of an optimizer along."""
+    from tensorflow.python.saved_model import loader_impl
+
+    model = loader_impl.parse_saved_model(str(path))
+    return any(n.slot_variables for m in model.meta_graphs for n in m.object_graph_def.nodes)
 
 
 def _write_without_slots(path: Path, folder: Path) -> None:
