@@ -36,7 +36,8 @@ class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """How the model is frozen for this board."""
 
     optimize: Literal["none", "safe", "max"] = "none"
-    """ "safe": Grappler's pruning, constant folding and dependency clean-up. The result is compared again."""
+    """ "safe": Grappler's pruning, constant folding and dependency clean-up; "max": batch norms folded into
+    the weights and debug nodes stripped as well. The result is compared again."""
     lower_control_flow: bool = False
     """Passed to convert_variables_to_constants_v2. False keeps While and If as functional operations."""
     batch: Positive | None = None

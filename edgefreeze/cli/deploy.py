@@ -59,8 +59,8 @@ def command(
 ) -> None:
     """Freeze MODEL for a board, prove it, ship it, prove and measure it there, and make it active.
 
-    MODEL is a SavedModel folder or a .keras file; default: the one of edgefreeze.toml. Whatever fails, the
-    device goes on running what it ran.
+    MODEL is a SavedModel folder, a Keras file or a frozen graph; default: the one of edgefreeze.toml.
+    Whatever fails, the device goes on running what it ran.
     """
     from edgefreeze.cli.progress import show
     from edgefreeze.deploy import Request, deploy
