@@ -34,7 +34,7 @@ lock: $(READY)  ## resolve requirements.lock anew; it names no hosts
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "edgefreeze needs Python 3.11, 3.12 or 3.13 (with venv) on the PATH, or PYTHON=…"; exit 1; }
-	@echo "making $(VENV) from requirements.lock with $(PYTHON) (about 350 MB are downloaded the first time)"
+	@echo "making $(VENV) from requirements.lock with $(PYTHON) (about 650 MB are downloaded the first time)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock
 	@$(BIN)/$(PIP) --require-hashes --no-deps -r $(VENV)/uv.lock
