@@ -107,22 +107,12 @@ def freeze(model: Path, out: Path, options: Options, progress: Progress | None =
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="edgefreeze-") as made:
         folder = Path(made)
-        stages: list[str] = []
-        show = convert_stages(progress)
-
-        def on_event(event: dict[str, Any]) -> None:
-            stages.append(str(event.get("name")))
-            show(event)
-
-        try:
-            result = client.run(
-                request(model, folder, options),
-                on_event=on_event,
-                log=log_file("freeze"),
-                timeout_s=LONGEST_S,
-            )
-        except Failure as failure:
-            raise _of_the_model(failure, model, stages[-1:]) from failure
+        result = client.run(
+            request(model, folder, options),
+            on_event=convert_stages(progress),
+            log=log_file("freeze"),
+            timeout_s=LONGEST_S,
+        )
         conversion = msgspec.convert(result, Conversion, strict=False)
         return finish(conversion, folder, out, options, progress, started)
 
@@ -153,7 +143,7 @@ def finish(
         states=conversion.states,
         parity=artifact.parity,
         passes=artifact.passes,
-        golden=f"{conversion.golden.cases} {conversion.golden.source}: {conversion.golden.method}",
+        golden=conversion.golden.text,
         seconds=time.monotonic() - started,
         peak_bytes=conversion.peak_bytes,
     )
@@ -174,21 +164,6 @@ def _unverified(artifact: Artifact, conversion: Conversion) -> Failure:
         expected="inputs on which the model runs",
         found=conversion.golden.method,
         next="--samples FILE with inputs of yours, or --no-verify to write it unproved",
-    )
-
-
-def _of_the_model(failure: Failure, model: Path, stage: list[str]) -> Failure:
-    """A crash while a model is loaded is the model's doing: TensorFlow ends the process on some files."""
-    if failure.code != "worker-crashed" or stage != ["load"]:
-        return failure
-    return Failure(
-        "model-broken",
-        f"TensorFlow crashed while it loaded {model}: its files are damaged, or ask for more memory than "
-        "there is.",
-        expected="a model that can be loaded",
-        found=failure.found,
-        next="Save or copy the model again.",
-        detail=failure.detail,
     )
 
 

@@ -66,7 +66,7 @@ def test_samples_prove_it(freeze, models, tmp_path):
         models / "stateful", "--signature", "opaque", "--samples", str(tmp_path / "lines")
     )
     assert (status, document["status"]) == (0, "frozen")
-    assert document["golden"] == "2 samples: 2 of 2 samples"
+    assert document["golden"] == "2 of 2 samples"
 
 
 def test_hoisted_state_is_told(freeze, hard_models):
