@@ -26,7 +26,9 @@ import edgefreeze
 from edgefreeze import errors, inventory, operate, runtimes, targets
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
+from edgefreeze.exporting import Exported
 from edgefreeze.freezing import Frozen
+from edgefreeze.report import text as reports
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = Path(edgefreeze.__file__).resolve().parent
@@ -78,7 +80,8 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str, str
     value = "" if option.is_flag else f"`{option.make_metavar(context)}`"
     meaning = option.help or ""
     if isinstance(option.type, click.IntRange):
-        value, meaning = "`INTEGER`", f"{meaning} At least {option.type.min}."
+        most = "" if option.type.max is None else f", at most {option.type.max}"
+        value, meaning = "`INTEGER`", f"{meaning} At least {option.type.min}{most}."
     if option.required:
         meaning += " Required."
     elif option.show_default:
@@ -105,6 +108,8 @@ def _returned(function: Callable[..., Any]) -> tuple[str, ...]:
 JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze init": ("path", "app", "target", "model"),
     "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Outcome)),
+    "edgefreeze build": _returned(reports.build_fields),
+    "edgefreeze export": tuple(f.name for f in dataclasses.fields(Exported)),
     "edgefreeze freeze": tuple(f.name for f in dataclasses.fields(Frozen)),
     "edgefreeze status": _returned(operate.status),
     "edgefreeze run": _returned(operate.infer),

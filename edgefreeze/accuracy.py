@@ -1,45 +1,68 @@
-"""Accuracy of each artifact as the device computes it, beside the original's.
+"""Accuracy of each artifact, here and as the device computes it, beside the original's.
 
 Evaluation data is an .npz: the signature's inputs under their names, and the true classes (integers, one
-a row) under "label". The prediction is the argmax over the last axis of the model's first output.
+a row) under "label"; or a folder of images with a folder for each class. The prediction is the argmax over
+the last axis of the model's first output.
 """
 
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgefreeze.conversion import Options, of_model
 from edgefreeze.device import tensors
+from edgefreeze.device.errors import DeviceError
 from edgefreeze.errors import Failure
 from edgefreeze.release.manifest import Release
+from edgefreeze.text import clean
 from edgefreeze.transport.client import Helper
-from edgefreeze.types import Artifact
-from edgefreeze.worker import client
+from edgefreeze.types import Artifact, Conversion
+from edgefreeze.worker import client, prove
 
 LABEL = "label"
 _CHUNK_BYTES = 8_000_000
 
+Array = np.ndarray[Any, Any]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Share of rows whose predicted class is the true one, 0 to 1, of one format."""
+    """Share of rows whose predicted class is the true one, 0 to 1, of one artifact ("tflite:int8")."""
 
     format: str
     accuracy: float
     original: float
     rows: int
 
+    @property
+    def lost(self) -> float:
+        """Points of accuracy lost against the original: 0.5 is from 99.0 % to 98.5 %."""
+        return 100 * (self.original - self.accuracy)
 
-Evaluation = tuple[dict[str, np.ndarray[Any, Any]], np.ndarray[Any, Any]]
-"""Inputs by name, and the labels."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Data with true classes. Of a folder of images, inputs and labels are there once the model was asked."""
+
+    path: Path
+    inputs: dict[str, Array] | None = None
+    labels: Array | None = None
+    output: str = ""
+    """The output that predicts."""
+    original: float = 0.0
+    """The original's accuracy."""
 
 
-def load(path: Path) -> Evaluation:
-    """Inputs by name and the labels. Raises Failure samples-bad."""
+def open_data(path: Path) -> Evaluation:
+    """The data at a path, as far as can be seen without the model. Raises Failure samples-bad."""
+    if path.is_dir():
+        return Evaluation(path=path)
     try:
         arrays = tensors.decode(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -58,55 +81,89 @@ def load(path: Path) -> Evaluation:
                 "samples-bad", f"{path}: '{name}' has not one row a label", expected=f"{len(labels)} rows",
                 found=f"shape {array.shape}",
             )  # fmt: skip
-    return arrays, labels
+    return Evaluation(path=path, inputs=arrays, labels=labels)
 
 
-def share(outputs: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+def share(outputs: Array, labels: Array) -> float:
     """Share of rows whose argmax over the last axis is the label. outputs: (rows, classes). Pure."""
     return float(np.mean(np.argmax(outputs.reshape(len(labels), -1), axis=-1) == labels))
 
 
-def on_device(
-    helper: Helper, release: Release, model: Path, data: Evaluation, signature: str | None, *, threads: int
-) -> tuple[Accuracy, ...]:
-    """Send the inputs to the device, compute there with every artifact, and judge what comes back."""
-    inputs, labels = data
+def reference(model: Path, data: Evaluation, options: Options) -> Evaluation:
+    """The data with the original's own accuracy, computed in the worker. Raises Failure: what loading the
+    model raises, samples-bad."""
     with tempfile.TemporaryDirectory() as folder:
-        given, out = Path(folder) / "inputs.npz", Path(folder) / "original.npz"
-        given.write_bytes(tensors.encode(inputs))
-        client.run(
-            {
-                "op": "evaluate",
-                "model": str(model),
-                "signature": signature,
-                "data": str(given),
-                "out": str(out),
-            }
-        )
-        original = tensors.decode(out.read_bytes())
-    name = next(iter(release.primary.outputs)).name
-    reference = share(original[name], labels)
-    return tuple(
-        Accuracy(
-            format=artifact.format,
-            accuracy=share(_answers(helper, release, artifact, inputs, name, threads), labels),
-            original=reference,
-            rows=len(labels),
-        )
-        for artifact in release.shipped
+        out = Path(folder) / "original.npz"
+        asked = {"op": "evaluate", "model": str(model), **of_model(options), "data": str(data.path)}
+        result = client.run({**asked, "normalise": options.normalise, "out": str(out)})
+        answers = tensors.decode(out.read_bytes())
+    labels = answers.pop(LABEL)
+    inputs = data.inputs or {k.partition("|")[2]: v for k, v in answers.items() if k.startswith("in|")}
+    name = str(result["outputs"][0])
+    return replace(
+        data, inputs=inputs, labels=labels, output=name, original=share(answers[f"out|{name}"], labels)
     )
 
 
-def _answers(
-    helper: Helper,
-    release: Release,
-    artifact: Artifact,
-    inputs: dict[str, np.ndarray[Any, Any]],
-    output: str,
-    threads: int,
-) -> np.ndarray[Any, Any]:
+def on_host(
+    made: Conversion, folder: Path, data: Evaluation, most_lost: float | None
+) -> tuple[Conversion, tuple[Accuracy, ...]]:
+    """(the conversion, with those artifacts refused that lose more than `most_lost` points of accuracy; the
+    accuracy of each verified artifact), computed here."""
+    artifacts, found = [], []
+    for artifact in made.artifacts:
+        if artifact.status != "verified":
+            artifacts.append(artifact)
+            continue
+        try:
+            with prove.opened(artifact, folder) as runner:
+                mine = _accuracy(artifact, data, lambda blob: runner.infer(blob, prove.TIMEOUT_S)[1])
+        except DeviceError as error:
+            message = f"It fails on the evaluation data: {clean(error.message, 300)}"
+            artifacts.append(replace(artifact, status="refused", reason=message))
+            continue
+        found.append(mine)
+        reason = too_low(mine, most_lost)
+        artifacts.append(replace(artifact, status="refused", reason=reason) if reason else artifact)
+    return replace(made, artifacts=tuple(artifacts)), tuple(found)
+
+
+def too_low(found: Accuracy, most_lost: float | None) -> str | None:
+    """Why an artifact's accuracy will not do; None where it does. Pure."""
+    if most_lost is None or found.lost <= most_lost + 1e-9:
+        return None
+    return (
+        f"accuracy {found.accuracy:.2%} of {found.rows} rows where the original has {found.original:.2%}: "
+        f"{found.lost:.2f} points lost, {most_lost:g} allowed"
+    )
+
+
+def on_device(helper: Helper, release: Release, data: Evaluation, *, threads: int) -> tuple[Accuracy, ...]:
+    """Send the inputs to the device, compute there with every artifact, and judge what comes back."""
+
+    def asked(artifact: Artifact) -> Callable[[bytes], bytes]:
+        where = {"app": release.manifest["app"], "release": release.id, "threads": threads}
+        named = {**where, "format": f"{artifact.format}:{artifact.precision}"}
+        return lambda blob: _blob(helper, helper.request("infer", named, blob=blob))
+
+    return tuple(_accuracy(artifact, data, asked(artifact)) for artifact in release.verified)
+
+
+def _accuracy(artifact: Artifact, data: Evaluation, infer: Callable[[bytes], bytes]) -> Accuracy:
+    assert data.labels is not None
+    return Accuracy(
+        format=artifact.key,
+        accuracy=share(_answers(artifact, data, infer), data.labels),
+        original=data.original,
+        rows=len(data.labels),
+    )
+
+
+def _answers(artifact: Artifact, data: Evaluation, infer: Callable[[bytes], bytes]) -> Array:
     """One output of an artifact for all rows, in calls of as many rows as fit in a message, or as the
     artifact's fixed batch takes; the last call is filled up with its last row then."""
+    inputs = data.inputs
+    assert inputs is not None
     rows = len(next(iter(inputs.values())))
     fixed = next((t.shape[0] for t in artifact.inputs if t.shape and t.shape[0]), None)
     size = sum(a.nbytes for a in inputs.values()) // rows + 1
@@ -115,24 +172,17 @@ def _answers(
     for start in range(0, rows, chunk):
         taken = min(chunk, rows - start)
         index = np.minimum(np.arange(start, start + (fixed or taken)), rows - 1)
-        answer = helper.request(
-            "infer",
-            {
-                "app": release.manifest["app"],
-                "release": release.id,
-                "format": artifact.format,
-                "threads": threads,
-            },
-            blob=tensors.encode({key: array[index] for key, array in inputs.items()}),
-        )
-        parts.append(_outputs(helper, answer)[output][:taken])
+        answer = infer(tensors.encode({key: array[index] for key, array in inputs.items()}))
+        parts.append(tensors.decode(answer)[data.output][:taken])
     return np.concatenate(parts)
 
 
-def _outputs(helper: Helper, answer: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+def _blob(helper: Helper, answer: dict[str, Any]) -> bytes:
     try:
-        return tensors.decode(answer["blob"])
+        blob: bytes = answer["blob"]
+        tensors.decode(blob)
     except (KeyError, ValueError) as error:
         raise Failure(
             "protocol", f"{helper.where}: the outputs that came back are no .npz: {error}"
         ) from None
+    return blob

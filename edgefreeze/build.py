@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from edgefreeze import accuracy, calibration, conversion, formats
+from edgefreeze.accuracy import Accuracy, Evaluation
+from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
-from edgefreeze.inventory import state_root
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Release, assemble
 from edgefreeze.runtimes import table
-from edgefreeze.targets import FORMATS, Format, Target
-from edgefreeze.types import Conversion
-from edgefreeze.worker import client, prove
+from edgefreeze.targets import Format, Target
+from edgefreeze.types import Artifact, Conversion
+from edgefreeze.worker import sources
 
-_STAGES = {
-    "start": "starting TensorFlow",
-    "load": "loading the model",
-    "optimize": "optimizing the frozen graph",
-    "golden": "computing golden outputs",
-    "freeze": "freezing",
-    "convert": "converting",
-}
+AUTO = "auto"
+STRICT = Format(format="frozen_pb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be built of a model, beside how to load it.
+
+    formats: "format" or "format:precision" each, "auto" for all that could be fastest; empty: the target's.
+    opset: of ONNX, instead of the target's. evaluation: inputs with true classes; max_accuracy_drop: how many
+    points of accuracy (0.5: from 99.0 % to 98.5 %) an artifact may lose on them. allow_unverified: what could
+    not be proved goes into the release too, as such. cache: False converts anew whatever is known.
+    """
+
+    formats: tuple[str, ...] = ()
+    no_tf: bool = False
+    opset: int | None = None
+    evaluation: Path | None = None
+    max_accuracy_drop: float | None = None
+    allow_unverified: bool = False
+    cache: bool = True
+
+    @property
+    def auto(self) -> bool:
+        """Whether the device's benchmark chooses."""
+        return AUTO in self.formats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,36 +55,82 @@ class Built:
 
     release: Release
     conversion: Conversion
+    accuracy: tuple[Accuracy, ...]
+    evaluation: Evaluation | None
+    cached: bool
     seconds: dict[str, float]
 
 
-def wanted_formats(target: Target, only: tuple[str, ...], no_tf: bool) -> tuple[Format, ...]:
-    """The target's formats, narrowed by --format and --no-tf. Raises Failure format-unknown."""
-    for name in only:
-        if name not in FORMATS:
-            raise Failure(
-                "format-unknown", f"there is no format '{name}'", expected=", ".join(FORMATS), found=name
-            )
-    known: dict[str, Format] = {f.format: f for f in target.formats}
-    formats = (
-        tuple(known[name] if name in known else _format(name) for name in only) if only else target.formats
-    )
-    if no_tf:
-        formats = tuple(f for f in formats if not needs_tensorflow(f.format))
-        if not formats:
-            raise Failure(
-                "format-unknown",
-                f"without TensorFlow nothing is left of the target '{target.name}'",
-                expected="a format that runs without TensorFlow",
-                found=", ".join(f.format for f in target.formats),
-                next="add --format tflite",
-            )
-    return formats
+def wanted_formats(target: Target, wish: Wish, options: Options, progress: Progress) -> tuple[Format, ...]:
+    """The formats to make: the wish's, or the target's. Looks at all that can be seen without the model.
+
+    Raises Failure format-unknown, format-unfit (nothing runs it on such a board), calibration-missing,
+    calibration-bad.
+    """
+    if options.calibration is not None:
+        calibration.check(options.calibration)
+    if wish.max_accuracy_drop is not None and wish.evaluation is None:
+        raise Failure(
+            "usage", "--max-accuracy-drop needs data to compute accuracy on", next="add --eval FILE"
+        )
+    known = {entry.key: entry for entry in target.formats}
+    given = _expand(target, wish, calibrated=options.calibration is not None)
+    wanted = tuple(known[k] if (k := Format.of(name).key) in known else Format.of(name) for name in given)
+    wanted = tuple(dict.fromkeys(wanted)) if wanted else target.formats
+    for entry in wanted:
+        _require_fit(entry, target)
+    if options.calibration is None:
+        lacking = tuple(entry for entry in wanted if entry.facts.calibrated)
+        if lacking and wish.formats:
+            raise calibration.missing(lacking[0].key)
+        for entry in lacking:
+            progress.note(f"{entry.key} is left out: it needs --calibration data")
+        wanted = tuple(entry for entry in wanted if entry not in lacking)
+    if wish.no_tf:
+        wanted = tuple(entry for entry in wanted if not needs_tensorflow(entry.format))
+    if not wanted:
+        raise Failure(
+            "format-unknown",
+            f"nothing is left of the formats of target '{target.name}'"
+            + (" without TensorFlow" if wish.no_tf else ""),
+            expected="a format that runs without TensorFlow" if wish.no_tf else "a format",
+            found=", ".join(entry.key for entry in target.formats),
+            next="add --format tflite",
+        )
+    if wish.opset is not None:
+        wanted = tuple(
+            msgspec.structs.replace(e, opset=wish.opset) if e.format == "onnx" else e for e in wanted
+        )
+    return wanted
 
 
-def _format(name: str) -> Format:
-    """A format that the target does not list, with defaults."""
-    return msgspec.convert({"format": name}, Format)
+def _expand(target: Target, wish: Wish, *, calibrated: bool) -> tuple[str, ...]:
+    """The wish's formats, "auto" replaced by what could be fastest on such a board."""
+    if not wish.auto:
+        return wish.formats
+    candidates = [entry.key for entry in target.formats]
+    for name in dict.fromkeys(entry.format for entry in target.formats):
+        candidates += [
+            formats.key(name, precision)
+            for precision, facts in formats.FORMATS[name].items()
+            if facts.contends and (calibrated or not facts.calibrated)
+        ]
+    found = [k for k in candidates if calibrated or not Format.of(k).facts.calibrated]
+    return tuple(dict.fromkeys([*(name for name in wish.formats if name != AUTO), *found]))
+
+
+def _require_fit(entry: Format, target: Target) -> None:
+    runtime = table().of_format(entry.format)
+    able = sorted({machine for row in table().packages(runtime) for machine in row.machine})
+    if not set(able) & set(target.match.machine):
+        raise Failure(
+            "format-unfit",
+            f"{entry.key} cannot run on target '{target.name}': there is no {runtime} for "
+            + " or ".join(target.match.machine),
+            expected=f"one of {', '.join(able)}",
+            found=", ".join(target.match.machine),
+            next=f"--format {target.formats[0].key}",
+        )
 
 
 def needs_tensorflow(format_name: str) -> bool:
@@ -79,74 +145,111 @@ def build(
     app: str,
     out: Path,
     progress: Progress,
-    formats: tuple[Format, ...] | None = None,
-    samples: Path | None = None,
-    signature: str | None = None,
+    wanted: tuple[Format, ...] | None = None,
+    options: Options | None = None,
+    wish: Wish | None = None,
 ) -> Built:
     """Freeze, convert and prove a model for a target, into the folder `out`.
 
-    Raises Failure: the model's and the freezing's refusals, parity-failed where the frozen graph differs,
-    unverified where nothing could be verified.
+    wanted: of wanted_formats. Raises Failure: the model's and the freezing's refusals, parity-failed where
+    the frozen graph differs, unverified where nothing could be verified, samples-bad.
     """
-    formats = formats or target.formats
+    wanted, options, wish = wanted or target.formats, options or Options(), wish or Wish()
+    sources.find(model)
+    evaluation = accuracy.open_data(wish.evaluation) if wish.evaluation else None
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    request: dict[str, Any] = {
-        "op": "convert",
-        "model": str(model),
-        "signature": signature,
-        "tags": None,
-        "samples": str(samples) if samples else None,
+    made, cached = conversion.convert(
+        model,
+        out,
         # The frozen graph is made in any case: everything else is derived from it, and it is the proof.
-        "formats": [
-            {"format": f.format, "precision": f.precision, "options": {"opset": f.opset} if f.opset else {}}
-            for f in _with_frozen(formats)
-        ],
-        "freeze": msgspec.to_builtins(target.freeze),
-        "tolerances": {f.format: f.tolerance for f in _with_frozen(formats)},
-        "out": str(out),
-    }
-
-    result = client.run(request, on_event=convert_stages(progress), log=log_file("worker"))
-    conversion = msgspec.convert(result, Conversion, strict=False)
-    converted = time.monotonic()
-    progress.step("prove", "proving each artifact in its own runtime")
-    proved = prove.prove(conversion, out)
-    for artifact in proved.artifacts:
-        if artifact.status == "refused":
-            progress.note(f"{artifact.format} refused: {artifact.reason}")
-    release = assemble(
-        app=app, target=target, conversion=proved, folder=out, formats=tuple(f.format for f in formats)
+        wanted if any(f.key == STRICT.key for f in wanted) else (*wanted, STRICT),
+        target.freeze,
+        options,
+        progress,
+        log="worker",
+        cached=wish.cache,
     )
+    seconds = {"convert": time.monotonic() - started}
+    accuracies: tuple[Accuracy, ...] = ()
+    if evaluation is not None:
+        started = time.monotonic()
+        progress.step("evaluate", "computing accuracy on this machine")
+        evaluation = accuracy.reference(model, evaluation, options)
+        made, accuracies = accuracy.on_host(made, out, evaluation, wish.max_accuracy_drop)
+        seconds["evaluate"] = time.monotonic() - started
+    keys = tuple(f.key for f in wanted)
+    for artifact in made.artifacts:
+        if artifact.key in keys and artifact.status != "verified":
+            progress.note(f"{artifact.key} {artifact.status}: {artifact.reason}")
+        for note in artifact.notes:
+            progress.note(f"{artifact.key}: {note}")
+    try:
+        release = assemble(
+            app=app,
+            target=target,
+            conversion=made,
+            folder=out,
+            formats=keys,
+            allow_unverified=wish.allow_unverified,
+        )
+    except Failure as failure:
+        failure.fields = {
+            "release": None, "cached": cached, "artifacts": [described(a) for a in made.artifacts]
+        }  # fmt: skip
+        raise
     return Built(
         release=release,
-        conversion=proved,
-        seconds={"convert": converted - started, "prove": time.monotonic() - converted},
+        conversion=made,
+        accuracy=accuracies,
+        evaluation=evaluation,
+        cached=cached,
+        seconds=seconds,
     )
 
 
-def convert_stages(progress: Progress) -> Callable[[dict[str, Any]], None]:
-    """The worker's events, as steps of a progress."""
+def build_into(
+    model: Path, target: Target, *, app: str, out: Path, progress: Progress, wanted: tuple[Format, ...],
+    options: Options, wish: Wish,
+) -> Built:  # fmt: skip
+    """`build` into a folder that becomes the release, whole or not at all; an older release there gives way.
 
-    def on_event(event: dict[str, Any]) -> None:
-        if event.get("event") == "stage":
-            name = str(event.get("name"))
-            detail = f" to {event['format']}" if event.get("format") else ""
-            progress.step(name, _STAGES.get(name, name) + detail)
+    Raises as `build`; config-exists where the folder holds something else.
+    """
+    if out.exists() and not (out / "manifest.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise Failure(
+            "config-exists",
+            f"{out} is there already, and is no release",
+            expected="a new folder, an empty one, or an earlier release",
+            next="the same command with another -o",
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        folder = Path(scratch) / "release"
+        built = build(
+            model, target, app=app, out=folder, progress=progress, wanted=wanted, options=options, wish=wish
+        )
+        _leave_only(built.release, folder)
+        if out.exists():
+            out.rename(Path(scratch) / "old")
+        folder.rename(out)
+    return built
 
-    return on_event
+
+def _leave_only(release: Release, folder: Path) -> None:
+    """Take away what was made and is not released."""
+    kept = {c.source for c in release.contents} | {folder / "manifest.json", folder / "envelope.json"}
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        elif path.is_file() and path not in kept:
+            path.unlink()
+    for path in folder.iterdir():
+        if path.is_dir() and not any(p.is_file() for p in path.rglob("*")):
+            shutil.rmtree(path)
 
 
-def _with_frozen(formats: tuple[Format, ...]) -> tuple[Format, ...]:
-    if any(f.format == "frozen_pb" for f in formats):
-        return formats
-    return (*formats, Format(format="frozen_pb", tolerance=1e-5))
-
-
-def log_file(name: str) -> Path:
-    """A new log in the host's state folder, named by time; the newest 50 are kept."""
-    folder = state_root() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.glob("*.log"))[:-50]:
-        old.unlink(missing_ok=True)
-    return folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.monotonic_ns() % 10**6:06d}-{name}.log"
+def described(artifact: Artifact) -> dict[str, object]:
+    """An artifact as --json shows it."""
+    fields: dict[str, object] = msgspec.to_builtins(artifact)
+    return fields

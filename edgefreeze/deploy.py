@@ -21,9 +21,11 @@ from typing import Any
 
 from edgefreeze import accuracy, runtimes
 from edgefreeze.accuracy import Accuracy
+from edgefreeze.bench import choice
 from edgefreeze.bench.plan import duel
 from edgefreeze.bench.result import Collector, DuelResult
-from edgefreeze.build import Built, build, wanted_formats
+from edgefreeze.build import Built, Wish, build, wanted_formats
+from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.progress import Progress
@@ -48,14 +50,9 @@ class Request:
     app: str
     target: Target
     device: Device
-    formats: tuple[str, ...] = ()
-    """Empty: the target's."""
-    samples: Path | None = None
-    signature: str | None = None
-    evaluation: Path | None = None
-    """An .npz of inputs and labels: accuracy is computed from what the device answers."""
+    options: Options = field(default_factory=Options)
+    wish: Wish = field(default_factory=Wish)
     bench: bool = True
-    no_tf: bool = False
     dry_run: bool = False
 
 
@@ -83,6 +80,12 @@ class Outcome:
     selftest: tuple[SelfTest, ...] = ()
     accuracy: tuple[Accuracy, ...] = ()
     bench: DuelResult | None = None
+    choice: choice.Choice | None = None
+    """Of --format auto: which artifact runs there, and why."""
+    unverified: tuple[str, ...] = ()
+    """Artifacts that are there though nothing could be proved of them (--allow-unverified)."""
+    cached: bool = False
+    """The build was in the cache."""
     seconds: dict[str, float] = field(default_factory=dict)
     runtimes: dict[str, str] = field(default_factory=dict)
     """Runtime to what it is there: the interpreter's own package, or the packages that were brought."""
@@ -92,10 +95,13 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
     """Deploy. Raises Failure; the device then runs a whole, verified release or what it ran before."""
     clock = _Clock()
     target, device = request.target, request.device
-    formats = wanted_formats(target, request.formats, request.no_tf)
     # What the user gave is looked at before anything costs time.
+    if request.wish.auto and not request.bench:
+        raise Failure("usage", "--format auto lets the benchmark choose, and --no-bench leaves it out")
+    formats = wanted_formats(target, request.wish, request.options, progress)
     sources.find(request.model)
-    evaluation = accuracy.load(request.evaluation) if request.evaluation else None
+    if request.wish.evaluation is not None:
+        accuracy.open_data(request.wish.evaluation)
     with clock("connect"):
         progress.step("connect", f"connecting to {device.name}")
         helper = connect(device, ask)
@@ -114,13 +120,13 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
                     app=request.app,
                     out=out,
                     progress=progress,
-                    formats=formats,
-                    samples=request.samples,
-                    signature=request.signature,
+                    wanted=formats,
+                    options=request.options,
+                    wish=request.wish,
                 )
             with clock("runtimes"):
                 plans = _runtime_plans(built.release, choices, facts, progress)
-            outcome = _ship(request, helper, built, plans, facts, evaluation, progress, clock)
+            outcome = _ship(request, helper, built, plans, facts, progress, clock)
     outcome.seconds = clock.seconds
     return outcome
 
@@ -131,7 +137,6 @@ def _ship(
     built: Built,
     plans: tuple[RuntimePlan, ...],
     facts: DeviceFacts,
-    evaluation: accuracy.Evaluation | None,
     progress: Progress,
     clock: _Clock,
 ) -> Outcome:
@@ -153,24 +158,33 @@ def _ship(
         outcome.bytes_saved = ship.bytes_total - outcome.bytes_sent
     with clock("verify"):
         session.stage(helper, ship, facts, runtimes.table().runner, progress)
-    with clock("selftest"):
-        outcome.selftest = session.self_test(helper, release, threads=target.bench.threads, progress=progress)
-    if evaluation is not None:
+    for name in outcome.unverified:
+        progress.note(f"{name} is unverified: nothing shows that it computes what the model computes")
+    if release.verified:
+        with clock("selftest"):
+            outcome.selftest = session.self_test(
+                helper, release, threads=target.bench.threads, progress=progress
+            )
+    if built.evaluation is not None and release.verified:
         with clock("evaluate"):
             progress.step("evaluate", "computing accuracy on the device")
             outcome.accuracy = accuracy.on_device(
-                helper,
-                release,
-                request.model,
-                evaluation,
-                request.signature,
-                threads=target.bench.threads,
+                helper, release, built.evaluation, threads=target.bench.threads
             )
-    if request.bench:
+        _require_accuracy(helper, release, outcome.accuracy, request.wish.max_accuracy_drop)
+    if request.bench and release.verified:
         with clock("bench"):
             outcome.bench = run_bench(helper, release, target, facts, request.device.name, progress)
+        if request.wish.auto:
+            outcome.choice = choice.fastest(outcome.bench, memory_bytes=target.limits.memory_bytes)
     with clock("activate"):
-        after: AppState = session.activate(helper, release, progress)
+        after: AppState = session.activate(
+            helper,
+            release,
+            progress,
+            prefer=outcome.choice.artifact if outcome.choice else None,
+            unverified=outcome.unverified,
+        )
         outcome.active = after.active
         if before.active == release.id:
             outcome.previous = after.previous
@@ -178,11 +192,29 @@ def _ship(
     return outcome
 
 
+def _require_accuracy(
+    helper: Helper, release: Release, found: tuple[Accuracy, ...], most_lost: float | None
+) -> None:
+    """Raise Failure accuracy-dropped where the device computes worse than is allowed; the release goes."""
+    wrong = {a.format: reason for a in found if (reason := accuracy.too_low(a, most_lost))}
+    if wrong:
+        session.discard(helper, release.manifest["app"], release.id)
+        raise Failure(
+            "accuracy-dropped",
+            f"{helper.where}: {', '.join(wrong)} loses too much accuracy there",
+            expected=f"at most {most_lost:g} points lost",
+            found="; ".join(f"{name}: {reason}" for name, reason in wrong.items()),
+            device_state=helper.state_sentence(),
+            retry_safe=True,
+            next="leave it out with --format, or calibrate on more typical data",
+        )
+
+
 def run_bench(
     helper: Helper, release: Release, target: Target, facts: DeviceFacts, device: str, progress: Progress
 ) -> DuelResult:
     """The duel of the release's formats on the device. A contestant's failure is a result."""
-    formats = tuple(a.format for a in release.shipped)
+    formats = tuple(a.key for a in release.verified)
     plan = duel(formats, target.bench, seed=secrets.randbelow(2**31))
     progress.step("bench", "measuring " + ", ".join(formats) + " on the device", len(plan.order))
     collector = Collector(plan=plan)
@@ -197,7 +229,7 @@ def run_bench(
         {"app": release.manifest["app"], "release": release.id, "plan": plan.as_args()},
         on_event=on_event,
     )
-    sizes = {a.format: a.bytes for a in release.shipped}
+    sizes = {a.key: a.bytes for a in release.verified}
     return collector.result(release=release.id, device=device, facts=facts, sizes=sizes)
 
 
@@ -216,7 +248,7 @@ def choose_runtimes(
         except Failure as failure:
             if fmt is formats[0]:
                 raise
-            progress.note(f"{fmt.format} is left out: {failure.message} ({failure.found})")
+            progress.note(f"{fmt.key} is left out: {failure.message} ({failure.found})")
     return chosen
 
 
@@ -224,15 +256,15 @@ def _runtime_plans(
     release: Release, choices: dict[str, runtimes.Choice], facts: DeviceFacts, progress: Progress
 ) -> tuple[RuntimePlan, ...]:
     plans = []
-    for name in dict.fromkeys(runtimes.table().of_format(a.format) for a in release.shipped):
-        choice = choices[name]
-        if choice.package is None:
-            plans.append(RuntimePlan(choice=choice, tree=None))
+    for name in dict.fromkeys(runtimes.table().of_format(a.format) for a in release.artifacts):
+        chosen = choices[name]
+        if chosen.package is None:
+            plans.append(RuntimePlan(choice=chosen, tree=None))
             continue
         progress.step(
-            "runtime", f"putting {choice.requirement[0]} together for {facts.machine}, Python {facts.python}"
+            "runtime", f"putting {chosen.requirement[0]} together for {facts.machine}, Python {facts.python}"
         )
-        plans.append(RuntimePlan(choice=choice, tree=runtimes.fetch(choice, facts)))
+        plans.append(RuntimePlan(choice=chosen, tree=runtimes.fetch(chosen, facts)))
     return tuple(plans)
 
 
@@ -285,6 +317,9 @@ def _outcome(request: Request, built: Built, ship: ShipPlan, facts: DeviceFacts)
         bytes_needed=ship.bytes_needed,
         bytes_saved=ship.bytes_saved,
         dry_run=request.dry_run,
+        accuracy=built.accuracy,
+        unverified=tuple(a.key for a in built.release.artifacts if a.status != "verified"),
+        cached=built.cached,
         runtimes={
             r.choice.runtime: f"{r.choice.own} of the device" if r.tree is None else _packages(r)
             for r in ship.runtimes

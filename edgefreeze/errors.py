@@ -89,6 +89,27 @@ CODES: dict[str, Code] = {
         CONFIG, "The samples do not fit the model's inputs.", "Save an .npz with the signature's input names."
     ),
     "format-unknown": Code(CONFIG, "No artifact format has this name.", "edgefreeze targets show TARGET"),
+    "format-refused": Code(
+        CONFIG, "The model cannot become the format.", "The message names the operation and what would help."
+    ),
+    "format-unfit": Code(
+        CONFIG, "No runtime runs the format on this kind of board.", "Choose a format of the target's."
+    ),
+    "calibration-missing": Code(
+        CONFIG,
+        "A precision with integer activations was asked for without data to measure their ranges on.",
+        "Give typical inputs with --calibration.",
+    ),
+    "calibration-bad": Code(
+        CONFIG,
+        "The calibration data cannot be read, does not fit the model, or is too little.",
+        "Give 100 to 500 typical inputs: an .npz with the signature's input names, an .npy, or images.",
+    ),
+    "accuracy-dropped": Code(
+        GATE,
+        "An artifact loses more accuracy on the evaluation data than --max-accuracy-drop allows.",
+        "Leave the artifact out with --format, or calibrate it on more typical data.",
+    ),
     "freeze-refused": Code(
         CONFIG, "The graph cannot be frozen as it is.", "The message names the node and what would help."
     ),

@@ -43,7 +43,9 @@ class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     target: str | None = None
     """The kind of board when no --target is given."""
     samples: str | None = None
-    """An .npz of inputs to prove with."""
+    """Inputs to prove with: an .npz, .npy, folder of files or JSON lines."""
+    calibration: str | None = None
+    """Typical inputs for integer precisions: an .npz, .npy or folder of images."""
     signature: str | None = None
     """The SavedModel's signature."""
     targets: str | None = None

@@ -16,10 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgefreeze import conversion
+from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
-from edgefreeze.freezing import Frozen, Options, finish, request
+from edgefreeze.freezing import WANTED, Frozen, finish
 from edgefreeze.freezing import freeze as freeze_path
 from edgefreeze.progress import Silent
+from edgefreeze.targets import Freeze
 
 
 def freeze(
@@ -59,8 +62,9 @@ def freeze(
             )
             return freeze_path(Path(model), place, named)
         started = time.monotonic()
-        conversion = _convert(model, signature, inputs, outputs, chosen, folder)
-        return finish(conversion, folder, place, chosen, Silent(), started)
+        made = _convert(model, signature, inputs, outputs, chosen, folder)
+        proved = conversion.prove_all(made, folder, chosen.tolerances, Silent())
+        return finish(proved, folder, place, chosen, started)
 
 
 def _convert(
@@ -74,7 +78,7 @@ def _convert(
     from edgefreeze.worker.convert import Stages, complete
     from edgefreeze.worker.formats import frozen_pb
 
-    optimize.require_level(options.optimize)
+    optimize.require_level(options.optimize or "none")
     wanted = Artifact(
         format="frozen_pb",
         precision="fp32",
@@ -82,7 +86,7 @@ def _convert(
         runtime=frozen_pb.RUNTIME,
         tolerance=frozen_pb.TOLERANCE["fp32"],
     )
-    asked = request(Path(), folder, options)
+    asked = conversion.request(Path(), folder, WANTED, Freeze(), options)
     # Scripts of TensorFlow 1 have a graph as default, or have switched eager execution off.
     with context.eager_mode():
         source = objects.source(model, signature, inputs, outputs, options.batch)

@@ -11,11 +11,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from edgefreeze import inventory, toml
+from edgefreeze import formats, inventory, toml
 from edgefreeze.device.protocol import NAME
 from edgefreeze.errors import Failure, nearest
 
-FORMATS = ("frozen_pb", "saved_model", "tflite", "onnx")
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Tolerance = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -49,12 +48,38 @@ class Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     format: Literal["frozen_pb", "saved_model", "tflite", "onnx"]
     """What is written; edgefreeze/runtimes.toml says which runtime it needs on the board."""
-    precision: Literal["fp32"] = "fp32"
-    """Of the weights and the arithmetic. fp32 is the only one so far."""
-    tolerance: Tolerance = 1e-4
-    """Largest error that passes, relative to the range of the original's output."""
+    precision: str | None = None
+    """Of the weights and the arithmetic, see edgefreeze/formats.py; None: the format's own, float32."""
+    tolerance: Tolerance | None = None
+    """Largest error that passes, relative to the range of the original's output; None: the precision's."""
     opset: Annotated[int, msgspec.Meta(ge=7, le=18)] | None = None
     """ONNX only. tf2onnx writes 18 at most."""
+
+    @classmethod
+    def of(cls, text: str) -> Format:
+        """A format by its name alone: "tflite", "tflite:int8". Raises Failure format-unknown."""
+        name, precision = formats.parse(text)
+        return msgspec.convert({"format": name, "precision": precision}, cls)
+
+    @property
+    def resolved(self) -> str:
+        """The precision, also where the file names none."""
+        return self.precision or formats.default(self.format)
+
+    @property
+    def key(self) -> str:
+        """Its name: "tflite", "tflite:int8"."""
+        return formats.key(self.format, self.resolved)
+
+    @property
+    def facts(self) -> formats.Precision:
+        """What is known of it."""
+        return formats.FORMATS[self.format][self.resolved]
+
+    @property
+    def allowed(self) -> float:
+        """The tolerance, also where the file names none."""
+        return self.facts.tolerance if self.tolerance is None else self.tolerance
 
 
 class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,12 +94,19 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What must be left on the board."""
+    """What must be left on the board, and what a model's process may take."""
 
     keep_free_mb: Annotated[int, msgspec.Meta(ge=0)] = 64
     """Megabytes that a deployment must leave free on the board's disk."""
     keep_releases: Positive = 3
     """Releases kept after a deployment, the last activated first; active and previous always stay."""
+    memory_mb: Positive | None = None
+    """Megabytes that a model's process may take at its peak: `--format auto` chooses none that takes more."""
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """memory_mb in bytes."""
+        return None if self.memory_mb is None else self.memory_mb * 10**6
 
 
 class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -155,7 +187,27 @@ def read(file: Path) -> Target:
     target = toml.read(file, TargetFile)
     if not target.formats:
         raise Failure("config-value", f"{file}: no [[formats]]", expected="at least one", found="none")
+    _check_formats(target.formats, file)
     inventory.check_interpreter(target.python, f"{file}: python")
     if not target.match.machine:
         raise Failure("config-value", f"{file}: match.machine is empty", expected="an architecture")
     return Target(**msgspec.structs.asdict(target), name=file.stem, path=str(file))
+
+
+def _check_formats(wanted: tuple[Format, ...], file: Path) -> None:
+    """Raises Failure config-value for a precision that a format has not, and for one that is there twice."""
+    seen: set[str] = set()
+    for entry in wanted:
+        try:
+            formats.require_precision(entry.format, entry.resolved)
+        except Failure as failure:
+            raise Failure(
+                "config-value", f"{file}: {failure.message}", expected=failure.expected, found=failure.found
+            ) from None
+        if entry.opset is not None and entry.format != "onnx":
+            raise Failure("config-value", f"{file}: opset is ONNX's", expected="none", found=entry.key)
+        if entry.key in seen:
+            raise Failure(
+                "config-value", f"{file}: {entry.key} is there twice", expected="each format once a precision"
+            )
+        seen.add(entry.key)

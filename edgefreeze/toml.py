@@ -66,7 +66,7 @@ def _explain(problem: str, text: str, where: str, schema: type[msgspec.Struct]) 
     return Failure(
         "config-value",
         f"{place}: " + (f"'{key}': " if key else "") + what,
-        expected=expected[1] if expected else None,
+        expected=expected[1].removesuffix(" | null") if expected else None,
         found=expected[2] if expected else None,
     )
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgefreeze import formats
+
 Shape = tuple[int | None, ...]
 
 
@@ -37,6 +39,8 @@ class OutputParity:
     tolerance: float
     ok: bool
     reason: str | None = None
+    sqnr_db: float | None = None
+    """Signal to (quantisation) noise in decibels; None where it is exact, or no number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +93,22 @@ class Artifact:
     """Operations to run once after loading (table initialisers)."""
     tolerance: float = 0.0
     """Largest max_rel that passes."""
+    tolerances: dict[str, float] = field(default_factory=dict)
+    """By output, where another holds for it."""
     parity: Parity | None = None
     reason: str | None = None
     method: str | None = None
     """How it was made, for provenance."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of it though it passed."""
     passes: tuple[PassEffect, ...] = ()
     """Of a frozen graph: what was tried to make it faster."""
     seconds: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name: "tflite", "tflite:int8"."""
+        return formats.key(self.format, self.precision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

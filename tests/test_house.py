@@ -33,14 +33,16 @@ LAYERS = [
     {"python"},
     {"operate", "report"},
     {"deploy"},
-    {"build", "freezing", "load", "accuracy"},
-    {"ship", "worker"},
+    {"build", "exporting"},
+    {"freezing", "load", "accuracy", "calibration"},
+    {"conversion"},
+    {"ship", "worker", "cache"},
     {"transport", "release", "bench"},
     {"runtimes"},
     {"targets"},
     {"inventory"},
     {"progress", "toml"},
-    {"types", "errors", "text", "device"},
+    {"types", "formats", "errors", "text", "device"},
 ]
 """Each room imports from its own and from those below it, never from those above."""
 

@@ -21,7 +21,7 @@ def failure(text: str, schema: type = TargetFile) -> Failure:
 def test_a_good_file_is_read_with_its_defaults() -> None:
     target = toml.parse(GOOD, "board.toml", TargetFile)
     assert target.summary == "a board"
-    assert target.formats[0].precision == "fp32"
+    assert (target.formats[0].resolved, target.formats[0].allowed) == ("fp32", 1e-4)
     assert target.limits.keep_releases == 3
 
 

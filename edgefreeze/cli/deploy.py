@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from edgefreeze.cli import options, output
-from edgefreeze.cli.options import Where, app_option, device_options, output_options
+from edgefreeze.cli import output
+from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
+from edgefreeze.cli.options import Where, app_name, app_option, ask, device_options, output_options
+
+if TYPE_CHECKING:
+    from edgefreeze.build import Wish
+    from edgefreeze.conversion import Options
 
 
 @click.command(
@@ -18,26 +24,16 @@ Examples:
   edgefreeze deploy model.keras -t pi4 --host pi@cam1    to a board over SSH
   edgefreeze deploy -t pi4                               all else from edgefreeze.toml
   edgefreeze deploy -t pi4 --dry-run                     build and plan, send nothing
-  edgefreeze deploy -t pi4 --no-tf                       spare the board TensorFlow""",
+  edgefreeze deploy -t pi4 --no-tf                       spare the board TensorFlow
+  edgefreeze deploy -t pi4 --format auto --calibration typical.npz --eval test.npz --max-accuracy-drop 0.5
+                                                         the fastest there that is accurate enough""",
 )
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @device_options
 @app_option
-@click.option(
-    "--format", "formats", multiple=True, metavar="FORMAT", help="Only this format; may be repeated."
-)
-@click.option(
-    "--samples",
-    type=click.Path(path_type=Path),
-    help="An .npz of inputs to prove with. Default: drawn inputs.",
-)
-@click.option(
-    "--eval",
-    "evaluation",
-    type=click.Path(path_type=Path),
-    help="An .npz of inputs, and true classes under 'label': measure accuracy on the device.",
-)
-@click.option("--signature", metavar="NAME", help="The SavedModel's signature. Default: serving_default.")
+@format_option
+@conversion_options
+@wish_options
 @click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")
 @click.option("--no-bench", is_flag=True, help="Do not measure.")
 @click.option("-n", "--dry-run", is_flag=True, help="Build, prove and plan; send and switch nothing.")
@@ -46,11 +42,8 @@ def command(
     model: Path | None,
     where: Where,
     app: str | None,
-    formats: tuple[str, ...],
-    samples: Path | None,
-    evaluation: Path | None,
-    signature: str | None,
-    no_tf: bool,
+    options: Options,
+    wish: Wish,
     no_bench: bool,
     dry_run: bool,
     as_json: bool,
@@ -64,36 +57,21 @@ def command(
     """
     from edgefreeze.cli.progress import show
     from edgefreeze.deploy import Request, deploy
-    from edgefreeze.errors import Failure
     from edgefreeze.report import text
 
-    config = where.config
-    if model is None:
-        if config.model is None:
-            raise Failure(
-                "model-missing",
-                "no model was named",
-                expected="edgefreeze deploy MODEL, or model = … in edgefreeze.toml",
-                next="edgefreeze init",
-            )
-        model = config.path(config.model)
-    if samples is None and config.samples:
-        samples = config.path(config.samples)
+    model, options = from_config(where.config, model, options, "deploy")
     request = Request(
         model=model,
-        app=options.app_name(app, config, model),
+        app=app_name(app, where.config, model),
         target=where.target,
         device=where.device,
-        formats=formats,
-        samples=samples,
-        signature=signature or config.signature,
-        evaluation=evaluation,
+        options=options,
+        wish=wish,
         bench=not no_bench,
-        no_tf=no_tf,
         dry_run=dry_run,
     )
     with show(as_json=as_json, quiet=quiet) as progress:
-        outcome = deploy(request, progress, options.ask)
+        outcome = deploy(request, progress, ask)
     if as_json:
         output.document("deploy", text.deploy_fields(outcome))
     else:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edgefreeze.cli import output
+from edgefreeze.cli.model_options import source_options
 from edgefreeze.cli.options import output_options
 
 if TYPE_CHECKING:
+    from edgefreeze.conversion import Options
     from edgefreeze.freezing import Frozen
-
-
-def _names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Names given once each, or several joined by commas."""
-    return tuple(name.strip() for given in value for name in given.split(",") if name.strip())
 
 
 @click.command(
@@ -33,42 +31,17 @@ Examples:
 @click.option(
     "-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="The .pb to write."
 )
-@click.option("--signature", metavar="NAME", help="The SavedModel's signature. Default: serving_default.")
-@click.option(
-    "--tags", metavar="TAG,…", multiple=True, callback=_names, help="The SavedModel's tags. Default: serve."
-)
-@click.option(
-    "--inputs", metavar="NAME,…", multiple=True, callback=_names, help="Nodes to feed: node or node:i."
-)
-@click.option(
-    "--outputs", metavar="NAME,…", multiple=True, callback=_names, help="Nodes to fetch: node or node:i."
-)
-@click.option(
-    "--samples",
-    type=click.Path(path_type=Path),
-    help="Inputs to prove with: .npz, .npy, a folder of files, JSON lines. Default: drawn.",
-)
-@click.option("--batch", type=click.IntRange(min=1), help="Fix the batch dimension.")
-@click.option(
-    "--optimize",
-    type=click.Choice(["none", "safe", "max"]),
-    default="none",
-    show_default=True,
-    help="Fold constants and tidy; max: fold batch norms and strip debug nodes as well.",
-)
+@source_options
 @click.option("--no-verify", is_flag=True, help="Write it unproved; its status is then 'unverified'.")
-@click.option(
-    "--custom-objects",
-    metavar="MODULE:NAME,…",
-    multiple=True,
-    callback=_names,
-    help="Classes of your own that a Keras model uses.",
-)
-@click.option("--trust", is_flag=True, help="Let code run that the model brings (Lambda layers, pickles).")
-@click.option("--hoist-state", is_flag=True, help="Make variables that the model changes inputs and outputs.")
 @output_options
 def command(
-    model: Path, out: Path, no_verify: bool, as_json: bool, quiet: bool, debug: bool, **given: Any
+    model: Path,
+    out: Path,
+    options: Options,
+    no_verify: bool,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
 ) -> None:
     """Freeze MODEL into one GraphDef and prove in a fresh process that it computes the same.
 
@@ -78,9 +51,9 @@ def command(
 
     from edgefreeze.cli.progress import show
     from edgefreeze.errors import Failure
-    from edgefreeze.freezing import Options, freeze, status_of
+    from edgefreeze.freezing import freeze, status_of
 
-    options = Options(verify=not no_verify, **given)
+    options = replace(options, verify=not no_verify)
     try:
         with show(as_json=as_json, quiet=quiet) as progress:
             frozen = freeze(model, out, options, progress)

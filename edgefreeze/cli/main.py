@@ -16,7 +16,9 @@ from edgefreeze import __version__
 COMMANDS = {
     "init": "Write an edgefreeze.toml to start from.",
     "deploy": "Freeze, prove, ship, prove again, measure, and make active.",
+    "build": "Make a proved release for a kind of board, without a device.",
     "freeze": "Freeze a model into one .pb and prove it equal.",
+    "export": "Convert a model to one format and prove it equal.",
     "status": "What a device runs.",
     "run": "Infer on the device with the active release.",
     "rollback": "Return a device to the release before.",

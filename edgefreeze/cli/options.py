@@ -33,6 +33,16 @@ def output_options(function: F) -> F:
     )
 
 
+def _target_option(function: F) -> F:
+    return click.option(
+        "-t",
+        "--target",
+        metavar="TARGET",
+        help="The kind of board (edgefreeze targets list). Default: edgefreeze.toml's, or x86.",
+        shell_complete=_complete_target,
+    )(function)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """What --target, --host, --targets and edgefreeze.toml lead to."""
@@ -45,13 +55,7 @@ class Where:
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--target, --host, --targets; the command gets them resolved, as `where`."""
 
-    @click.option(
-        "-t",
-        "--target",
-        metavar="TARGET",
-        help="The kind of board (edgefreeze targets list). Default: edgefreeze.toml's, or x86.",
-        shell_complete=_complete_target,
-    )
+    @_target_option
     @click.option(
         "--host", metavar="HOST", help="A device of edgefreeze.toml, an ssh alias, user@host or host:port."
     )
@@ -63,6 +67,21 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
         config = inventory.load()
         found, device = resolve(config, target, host, targets_folder)
         return function(*args, where=Where(config=config, target=found, device=device), **kwargs)
+
+    return call
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--target, --targets where no device is asked for; the command gets `config` and `target`."""
+
+    @_target_option
+    @targets_option
+    @functools.wraps(function)
+    def call(*args: Any, target: str | None, targets_folder: Path | None, **kwargs: Any) -> Any:
+        config = inventory.load()
+        name = target or config.target or DEFAULT_TARGET
+        found = targets.load(name, folders(config, targets_folder))
+        return function(*args, config=config, target=found, **kwargs)
 
     return call
 

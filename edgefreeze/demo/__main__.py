@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from edgefreeze import inventory, targets
+from edgefreeze.build import Wish
 from edgefreeze.cli import output
 from edgefreeze.cli.progress import show
 from edgefreeze.deploy import Request, deploy
@@ -61,7 +62,7 @@ def main(folder: Path) -> int:
                     app="digits",
                     target=targets.load("x86"),
                     device=LOCAL,
-                    evaluation=folder / "digits_test.npz",
+                    wish=Wish(evaluation=folder / "digits_test.npz"),
                 ),
                 progress,
             )

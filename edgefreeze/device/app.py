@@ -101,15 +101,23 @@ class App:
         return ["`current` had been changed by other means to %s" % current]
 
     def activate(
-        self, release: str, trial: bool = False, allow_unverified: bool = False, detail: Optional[str] = None
+        self,
+        release: str,
+        trial: bool = False,
+        allow_unverified: bool = False,
+        detail: Optional[str] = None,
+        prefer: Optional[str] = None,
     ) -> bool:
         """Switch to a release that passed its self-test here; False where it is active already.
 
         trial: stay in phase TRIAL until confirm(); rollback(), or the end of the session, goes back.
         allow_unverified: also one of which nothing could be tested (never one that failed).
-        Raises no-release, not-tested, selftest-failed, store-io.
+        prefer: the artifact that runs there unless another is named; kept with the release.
+        Raises no-release, no-artifact, not-tested, selftest-failed, store-io.
         """
         self.releases.require_whole(release)
+        if prefer is not None:
+            self.releases.prefer(release, prefer)
         known = self.memory.read()
         if known["phase"] != state.TRIAL and known["active"] == release == self.memory.current():
             return False
@@ -243,7 +251,12 @@ class App:
                     "id": release,
                     "created": envelope["created"],
                     "target": parsed["target"],
-                    "formats": [a["format"] for a in parsed["artifacts"] if a["status"] != "refused"],
+                    "formats": [
+                        manifest.key(artifact)
+                        for artifact in parsed["artifacts"]
+                        if artifact["status"] != "refused"
+                    ],
+                    "preferred": self.releases.preferred(release),
                     "bytes": sum(entry["bytes"] for entry in parsed["files"]),
                     "activated": activated.get(release),
                 }

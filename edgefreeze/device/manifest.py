@@ -12,7 +12,7 @@ from edgefreeze.device.files import parse_json
 from edgefreeze.device.trees import conflicting_path
 
 SCHEMA = 1
-RESERVED = ("manifest.json", "envelope.json", "binding.json", "selftest.json", "golden")
+RESERVED = ("manifest.json", "envelope.json", "binding.json", "selftest.json", "preferred.json", "golden")
 """Names in a release folder that its files cannot have."""
 GOLDEN = "golden/golden.npz"
 RUNTIME_NAME = checks.text(32, re.compile(r"[a-z][a-z0-9_]*"), "a runtime's module name")
@@ -39,6 +39,7 @@ check_artifact: Check = checks.record(
         "outputs": checks.list_of(_tensor, 1000),
         "init_ops": checks.list_of(_tensor_name, 1000),
         "tolerance": checks.number(0, 1e6),
+        "tolerances": checks.dict_of(checks.number(0, 1e6), _tensor_name),
         "signature": checks.optional(_tensor_name),
         "providers": checks.list_of(checks.name, 10),
     },
@@ -160,13 +161,24 @@ def verified(manifest: Dict[str, Any]) -> List[Dict[str, Any]]:
     return [artifact for artifact in manifest["artifacts"] if artifact["status"] == "verified"]
 
 
+def key(artifact: Dict[str, Any]) -> str:
+    """How an artifact is named to a person: its format, and its precision where that is not fp32."""
+    bare = artifact["precision"] == "fp32"
+    return str(artifact["format"]) if bare else "%(format)s:%(precision)s" % artifact
+
+
 def find_artifact(manifest: Dict[str, Any], wanted: str) -> Dict[str, Any]:
-    """The artifact named "format" or "format:precision" that could run. Raises no-artifact."""
+    """The artifact named "format:precision" that could run, or of a bare "format" the fp32 one, or where
+    there is none the first. Raises no-artifact."""
     form, _, precision = wanted.partition(":")
-    for artifact in manifest["artifacts"]:
-        named = artifact["format"] == form and precision in ("", artifact["precision"])
-        if named and artifact.get("path") and artifact.get("runtime"):
-            assert isinstance(artifact, dict)
-            return artifact
+    able = [
+        artifact
+        for artifact in manifest["artifacts"]
+        if artifact["format"] == form and artifact.get("path") and artifact.get("runtime")
+    ]
+    exact = [artifact for artifact in able if artifact["precision"] == (precision or "fp32")]
+    for artifact in exact or ([] if precision else able):
+        assert isinstance(artifact, dict)
+        return artifact
     there = sorted("%s:%s" % (a["format"], a["precision"]) for a in manifest["artifacts"] if a.get("path"))
     raise DeviceError("no-artifact", "the release has no %s that could run" % wanted, there, wanted)

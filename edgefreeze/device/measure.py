@@ -26,6 +26,7 @@ class Bench:
         self.release = release
         self.manifest = releases.manifest(release)
         self._binding = releases.binding(release)
+        self.preferred = releases.preferred(release)
 
     def start(self, artifact: Dict[str, Any], threads: int) -> Runner:
         """Start a runner for the artifact; load() comes next. Raises python-missing, runner-died, …"""
@@ -103,10 +104,9 @@ def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict
 
 
 def choose(bench: Bench, wanted: Optional[str]) -> Dict[str, Any]:
-    """The artifact asked for ("format" or "format:precision"), or the first that was verified.
-
-    Raises no-artifact.
-    """
+    """The artifact asked for ("format" or "format:precision"), or the one preferred here, or the first that
+    was verified. Raises no-artifact."""
+    wanted = wanted or bench.preferred
     if wanted is not None:
         return manifest.find_artifact(bench.manifest, wanted)
     for artifact in manifest.verified(bench.manifest):

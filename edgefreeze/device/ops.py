@@ -163,7 +163,7 @@ def _infer(session: Session, request: Request) -> Result:
     with bench.start(artifact, threads) as runner:
         loaded = bench.load(runner, artifact, threads, timeout_s)
         result, request.reply_blob = runner.infer(blob, timeout_s)
-    return dict(result, release=bench.release, format=artifact["format"], version=loaded["version"])
+    return dict(result, release=bench.release, format=manifest.key(artifact), version=loaded["version"])
 
 
 def _bench(session: Session, request: Request) -> Result:
@@ -177,7 +177,11 @@ def _activate(session: Session, request: Request) -> Result:
     args = request.args
     app = session.opened(args["app"])
     changed = app.activate(
-        args["release"], args.get("trial", False), args.get("allow_unverified", False), args.get("detail")
+        args["release"],
+        args.get("trial", False),
+        args.get("allow_unverified", False),
+        args.get("detail"),
+        args.get("prefer"),
     )
     return dict(app.where(), changed=changed)
 
@@ -295,7 +299,13 @@ OPERATIONS: Dict[str, Operation] = {
     "activate": Operation(
         _activate,
         _takes(
-            _RELEASE, {"trial": checks.flag, "allow_unverified": checks.flag, "detail": checks.text(4096)}
+            _RELEASE,
+            {
+                "trial": checks.flag,
+                "allow_unverified": checks.flag,
+                "detail": checks.text(4096),
+                "prefer": checks.text(130),
+            },
         ),
     ),
     "confirm": Operation(_confirm, _takes(_APP)),

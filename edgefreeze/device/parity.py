@@ -3,7 +3,8 @@
 For floats the error is relative to the range (max - min) of the reference's output over all cases, so a
 classifier whose outputs all lie near 0.001 cannot pass by being small. Integers, booleans and strings must
 be equal. Some candidates fail whatever the tolerance: a NaN or infinity that the reference has not, another
-shape, a missing output, an output that does not react to the inputs though the reference's does.
+shape, a missing output, an output that does not react to the inputs though the reference's does, or one that
+sits at its own extremes where the reference's values lie between.
 """
 
 import math
@@ -17,6 +18,12 @@ UNBOUNDED = sys.float_info.max
 """The error of what cannot be compared: JSON has no infinity."""
 REACTS = 0.1
 """A constant output fails where the reference's moves by more than this share of the tolerance."""
+WIDEST = 0.05
+"""A wider tolerance counts as this one where an output is judged constant: 8 bits resolve 0.4 % of a
+range."""
+SATURATED = 0.5
+"""An output is saturated where more than this share of its values are exactly its largest or smallest, and
+less than half as many of the reference's lie within the tolerance of theirs."""
 
 
 def compare(
@@ -25,15 +32,16 @@ def compare(
     """Compare outputs case by case; the fields of types.Parity.
 
     reference, candidate: for each case the outputs by name, case i of one beside case i of the other. Outputs
-    that only the candidate has are ignored. tolerance: largest max_rel that passes, for all outputs or by
-    name (0 where the name is not there). Raises ValueError without cases, or with unequal numbers of them.
+    that only the candidate has are ignored. tolerance: largest max_rel that passes, for all outputs, or by
+    name (0 where the name is not there, or what stands under ""). Raises ValueError without
+    cases, or with unequal numbers of them.
     """
     if not reference or len(reference) != len(candidate):
         raise ValueError("%d reference cases and %d candidate cases" % (len(reference), len(candidate)))
     names = sorted({name for case in reference for name in case})
     outputs = []
     for name in names:
-        allowed = tolerance.get(name, 0.0) if isinstance(tolerance, Mapping) else tolerance
+        allowed = tolerance.get(name, tolerance.get("", 0.0)) if isinstance(tolerance, Mapping) else tolerance
         outputs.append(_compare_output(name, reference, candidate, float(allowed)))
     return {
         "ok": bool(outputs) and all(output["ok"] for output in outputs),
@@ -68,6 +76,7 @@ def _output(
     cosine: float,
     top1: Optional[float],
     reason: Optional[str],
+    sqnr_db: Optional[float] = None,
 ) -> Dict[str, Any]:
     return {
         "name": name,
@@ -78,6 +87,7 @@ def _output(
         "tolerance": tolerance,
         "ok": reason is None,
         "reason": reason,
+        "sqnr_db": sqnr_db,
     }
 
 
@@ -136,11 +146,45 @@ def _compare_floats(
             max_abs = max(max_abs, float(np.max(np.abs(a[finite] - b[finite]), initial=0.0)))
     max_rel = max_abs / scale
     reason = None
-    if _moves([b for _, b in pairs]) == 0.0 and _moves([a for a, _ in pairs]) > REACTS * tolerance * scale:
+    reacts = REACTS * min(tolerance, WIDEST) * scale
+    if _moves([b for _, b in pairs]) == 0.0 and _moves([a for a, _ in pairs]) > reacts:
         reason = "constant output: it does not react to the inputs"
+    elif _saturated(pairs, min(tolerance, WIDEST) * scale):
+        reason = "saturated output: most of its values are its largest or its smallest"
     elif not max_rel <= tolerance:
         reason = "max_rel %.3g is above the tolerance %.3g" % (max_rel, tolerance)
-    return _output(name, tolerance, max_abs, max_rel, cosine, top1, reason)
+    return _output(name, tolerance, max_abs, max_rel, cosine, top1, reason, _sqnr_db(pairs))
+
+
+def _saturated(pairs: List[Tuple[Array, Array]], slack: float) -> bool:
+    """Whether the candidate clips: see SATURATED. Few values say nothing."""
+    found = _at_extremes([b for _, b in pairs], 0.0)
+    return found > SATURATED and _at_extremes([a for a, _ in pairs], slack) < found / 2
+
+
+def _at_extremes(arrays: List[Array], slack: float) -> float:
+    """Share of finite values within slack of the largest or the smallest of all; 0 of fewer than 8."""
+    import numpy as np
+
+    values = np.concatenate([a[np.isfinite(a)].reshape(-1) for a in arrays])
+    if values.size < 8:
+        return 0.0
+    return float(np.mean((values >= values.max() - slack) | (values <= values.min() + slack)))
+
+
+def _sqnr_db(pairs: List[Tuple[Array, Array]]) -> Optional[float]:
+    """10 log10 of the reference's energy over the difference's, of finite values; None where either is 0."""
+    import numpy as np
+
+    signal = noise = 0.0
+    with np.errstate(over="ignore"):
+        for a, b in pairs:
+            finite = np.isfinite(a) & np.isfinite(b)
+            signal += float(np.sum(a[finite] ** 2))
+            noise += float(np.sum((a[finite] - b[finite]) ** 2))
+    if signal == 0.0 or noise == 0.0 or not math.isfinite(signal + noise):
+        return None
+    return 10.0 * math.log10(signal / noise)
 
 
 def _as_float64(array: Array) -> Array:

@@ -18,6 +18,7 @@ Progress = Callable[[int, int], None]
 File = Tuple[str, str, int]
 """path in the release, sha256, bytes"""
 
+_check_preferred = checks.record({"artifact": checks.text(130)})
 _check_selftest = checks.record(
     {
         "release": checks.digest,
@@ -213,6 +214,26 @@ class Releases:
             return None
         same = record["release"] == release and record["evidence"] == self.evidence(release)
         return record if same else None
+
+    # --- which artifact to run
+
+    def prefer(self, release: str, wanted: str) -> None:
+        """Keep which verified artifact runs here unless another is named. Raises no-artifact, store-io."""
+        artifact = manifest.find_artifact(self.manifest(release), wanted)
+        if artifact["status"] != "verified":
+            raise DeviceError("no-artifact", "only a verified artifact can be preferred", "verified", wanted)
+        chosen = {"artifact": "%s:%s" % (artifact["format"], artifact["precision"])}
+        with storage("keeping which artifact is preferred"):
+            files.write_json(os.path.join(self.folder(release), "preferred.json"), chosen)
+
+    def preferred(self, release: str) -> Optional[str]:
+        """The artifact ("format:precision") that was preferred here, None where none was."""
+        try:
+            record = files.read_json(os.path.join(self.folder(release), "preferred.json"), _check_preferred)
+        except (OSError, checks.Invalid):
+            return None
+        artifact: str = record["artifact"]
+        return artifact
 
     # --- throwing away
 

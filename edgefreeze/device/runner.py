@@ -76,7 +76,8 @@ class Runner:
         """Run all golden cases and compare."""
         found = [self._model.run(inputs) for inputs, _ in self._cases]
         expected = [outputs for _, outputs in self._cases]
-        return parity.compare(expected, found, self._artifact.get("tolerance", 0.0)), b""
+        allowed = dict(self._artifact.get("tolerances") or {}, **{"": self._artifact.get("tolerance", 0.0)})
+        return parity.compare(expected, found, allowed), b""
 
     def infer(self, args: Dict[str, Any], blob: bytes) -> Answer:
         """One inference on the tensors that came along."""

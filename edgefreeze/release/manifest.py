@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 import edgefreeze
+from edgefreeze.device import tensors
 from edgefreeze.device.protocol import SHA256, canonical, is_safe_path
 from edgefreeze.errors import Failure
 from edgefreeze.runtimes import table
@@ -52,12 +53,12 @@ class Release:
 
     @property
     def primary(self) -> Artifact:
-        """The artifact that `run` uses: the first, in the target's order, that was verified."""
-        return next(a for a in self.artifacts if a.status == "verified")
+        """The artifact that `run` uses: the first, in the target's order, that was verified, or at all."""
+        return next(iter(self.verified or self.artifacts))
 
     @property
-    def shipped(self) -> tuple[Artifact, ...]:
-        """The artifacts that travel."""
+    def verified(self) -> tuple[Artifact, ...]:
+        """The artifacts that were proved."""
         return tuple(a for a in self.artifacts if a.status == "verified")
 
 
@@ -69,21 +70,30 @@ def assemble(
     folder: Path,
     sequence: int = 0,
     formats: tuple[str, ...] | None = None,
+    allow_unverified: bool = False,
 ) -> Release:
     """Write manifest.json and envelope.json beside what the worker made, and describe the release.
 
-    Only verified artifacts enter; `formats` narrows them further. Raises Failure unverified where none is.
+    Verified artifacts enter, and with allow_unverified those that could not be checked; never one that was
+    refused. `formats` (keys) narrows them further, and says their order. Raises Failure unverified where
+    none is left.
     """
-    artifacts = [
-        a for a in conversion.artifacts if a.status == "verified" and (formats is None or a.format in formats)
-    ]
+    fit = ("verified", "unverified") if allow_unverified else ("verified",)
+    artifacts = [a for a in conversion.artifacts if a.status in fit and (formats is None or a.key in formats)]
+    if formats is not None:
+        artifacts.sort(key=lambda a: formats.index(a.key))
     if not artifacts:
-        reasons = "; ".join(f"{a.format}: {a.reason}" for a in conversion.artifacts if a.reason)
+        reasons = "; ".join(f"{a.key}: {a.reason}" for a in conversion.artifacts if a.reason)
+        unchecked = any(a.status == "unverified" for a in conversion.artifacts)
         raise Failure(
             "unverified",
             "no artifact of the model was verified: nothing can be released",
+            expected="an artifact that computes what the model computes",
             found=reasons or None,
+            next="--samples FILE with inputs of yours, or --allow-unverified" if unchecked else None,
         )
+    if not (folder / GOLDEN).exists():
+        (folder / GOLDEN).write_bytes(tensors.encode_golden([]))
     files = sorted(
         {c.source: c for a in artifacts for c in _files(folder, a)}.values(),
         key=lambda c: c.source.as_posix(),
@@ -109,7 +119,7 @@ def assemble(
             "model_sha256": conversion.model_sha256,
             "signature": conversion.signature,
             "freeze": msgspec.to_builtins(target.freeze),
-            "versions": dict(sorted(conversion.versions.items())),
+            "versions": {k: v for k, v in sorted(conversion.versions.items()) if k != "python"},
         },
     }
     manifest_bytes = canonical(manifest)
@@ -153,6 +163,7 @@ def _describe(artifact: Artifact) -> dict[str, Any]:
         "init_ops",
         "signature",
         "tolerance",
+        "tolerances",
         "method",
     )
     whole = msgspec.to_builtins(artifact)

@@ -8,10 +8,15 @@ import msgspec
 
 from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
 from edgefreeze.bench.statistics import Comparison
+from edgefreeze.build import Built
 from edgefreeze.deploy import Outcome
+from edgefreeze.exporting import Exported
 from edgefreeze.text import duration, short, size
+from edgefreeze.types import Parity, Tensor
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.table import Table
 
@@ -25,7 +30,7 @@ def deploy_fields(outcome: Outcome) -> dict[str, Any]:
         for name in (
             "release", "app", "target", "device", "emulated", "previous", "active", "rolled_back", "dry_run",
             "bytes_total", "bytes_needed", "bytes_sent", "bytes_saved", "seconds", "runtimes", "golden",
-            "artifacts", "selftest", "accuracy", "facts",
+            "artifacts", "selftest", "accuracy", "facts", "choice", "unverified", "cached",
         )
     }  # fmt: skip
     fields["bench"] = bench_fields(outcome.bench) if outcome.bench else None
@@ -36,6 +41,87 @@ def bench_fields(duel: DuelResult) -> dict[str, Any]:
     """A duel as JSON: every raw sample, and what was derived from them."""
     fields: dict[str, Any] = msgspec.to_builtins(duel)
     return fields
+
+
+def build_fields(built: Built, folder: Path) -> dict[str, Any]:
+    """The fields of build's --json document. `path` is None of what is not in the release."""
+    released = {a.key for a in built.release.artifacts}
+    artifacts = [
+        {**msgspec.to_builtins(a), **({} if a.key in released else {"path": None})}
+        for a in built.conversion.artifacts
+    ]
+    return {
+        "release": built.release.id,
+        "path": str(folder),
+        "cached": built.cached,
+        "artifacts": artifacts,
+        "golden": built.conversion.golden.text,
+        "accuracy": msgspec.to_builtins(built.accuracy),
+        "peak_bytes": built.conversion.peak_bytes,
+        "seconds": built.seconds,
+    }
+
+
+def print_build(console: Console, built: Built, folder: Path) -> None:
+    """What a build made, for a person."""
+    again = " (nothing changed since an earlier build)" if built.cached else ""
+    console.print(f"[bold green]{folder}[/] is release {short(built.release.id)}{again}.")
+    console.print(f"Golden inputs: {built.conversion.golden.text}.")
+    accuracy = {a.format: a for a in built.accuracy}
+    headers = ["artifact", "status", "size", "error", "allowed", "SQNR dB", "top-1"]
+    table = _table(*headers, *(["accuracy", "original's"] if accuracy else []))
+    for artifact in built.conversion.artifacts:
+        mine = accuracy.get(artifact.key)
+        scores = ([f"{mine.accuracy:.2%}", f"{mine.original:.2%}"] if mine else ["", ""]) if accuracy else []
+        table.add_row(
+            artifact.key,
+            artifact.status,
+            size(artifact.bytes) if artifact.bytes else "",
+            *_errors(artifact.parity),
+            *scores,
+        )
+    console.print(table)
+    for artifact in built.conversion.artifacts:
+        if artifact.status != "verified":
+            console.print(f"[dim]{artifact.key}: {artifact.reason}[/]")
+
+
+def _errors(parity: Parity | None) -> list[str]:
+    """Largest error, what is allowed, SQNR and top-1 agreement of the worst output each."""
+    if parity is None:
+        return ["", "", "", ""]
+    noise = [o.sqnr_db for o in parity.outputs if o.sqnr_db is not None]
+    agreement = [o.top1 for o in parity.outputs if o.top1 is not None]
+    return [
+        f"{parity.max_rel:.1e}",
+        f"{max(o.tolerance for o in parity.outputs):.0e}",
+        f"{min(noise):.0f}" if noise else "exact",
+        f"{min(agreement):.0%}" if agreement else "–",
+    ]
+
+
+def print_export(console: Console, made: Exported) -> None:
+    """An artifact on disk, for a person."""
+    if made.parity:
+        error, allowed, noise, agreement = _errors(made.parity)
+        console.print(
+            f"[bold green]{made.path}[/] is verified: largest error {error} of the output's range "
+            f"({allowed} allowed), SQNR {noise} dB, top-1 {agreement}."
+        )
+    else:
+        console.print(f"[bold yellow]{made.path}[/] is unverified: {made.reason or 'nothing was compared'}.")
+    for kind, tensors in (("feed", made.inputs), ("fetch", made.outputs)):
+        for tensor in tensors:
+            console.print(f"  {kind:<5} {tensor.tensor}  {tensor.dtype} {_shape(tensor)}")
+    for note in made.notes:
+        console.print(f"[dim]  {note}[/]")
+    console.print(f"[dim]golden inputs: {made.golden}[/]")
+
+
+def _shape(tensor: Tensor) -> str:
+    if tensor.shape is None:
+        return "?"
+    return "×".join("?" if d is None else str(d) for d in tensor.shape)
 
 
 def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True) -> None:
@@ -64,6 +150,10 @@ def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True)
     if outcome.bench:
         console.print()
         print_duel(console, outcome.bench)
+    if outcome.choice:
+        console.print(f"[bold]{outcome.choice.artifact}[/] runs there: {outcome.choice.reason}.")
+        for other in outcome.choice.runners_up:
+            console.print(f"[dim]  {other.artifact}: {other.reason}[/]")
     if next_steps and not outcome.dry_run:
         console.print()
         host = "" if outcome.device == "local" else f" --host {outcome.device}"
@@ -87,7 +177,7 @@ def _table(*columns: str, title: str | None = None) -> Table:
 def _artifacts(outcome: Outcome) -> Table:
     """Each form of the model: how far from the original, here and there, and how accurate."""
     accuracy = {a.format: a for a in outcome.accuracy}
-    there = {t.format: t for t in outcome.selftest}
+    there = {t.key: t for t in outcome.selftest}
     headers = ["artifact", "size", "error here", f"error on {outcome.device}", "allowed"]
     if accuracy:
         headers += [f"accuracy on {outcome.device}", "original's"]
@@ -95,7 +185,7 @@ def _artifacts(outcome: Outcome) -> Table:
     for artifact in outcome.artifacts:
         if artifact.status != "verified":
             table.add_row(
-                f"{artifact.format} {artifact.precision}",
+                artifact.key,
                 "",
                 artifact.status,
                 "",
@@ -103,16 +193,16 @@ def _artifacts(outcome: Outcome) -> Table:
                 *[""] * (len(headers) - 5),
             )
             continue
-        test = there.get(artifact.format)
+        test = there.get(artifact.key)
         row = [
-            f"{artifact.format} {artifact.precision}",
+            artifact.key,
             size(artifact.bytes or 0),
             f"{artifact.parity.max_rel:.1e}" if artifact.parity else "",
             f"{test.parity.max_rel:.1e}" if test and test.parity else "–",
             f"{artifact.tolerance:.0e}",
         ]
         if accuracy:
-            mine = accuracy.get(artifact.format)
+            mine = accuracy.get(artifact.key)
             row += [f"{mine.accuracy:.2%}", f"{mine.original:.2%}"] if mine else ["", ""]
         table.add_row(*row)
     return table

@@ -32,9 +32,15 @@ class SelfTest:
 
     format: str
     ok: bool
+    precision: str = "fp32"
     parity: Parity | None = None
     seconds: float | None = None
     error: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The artifact's name; what a device says of formats is not trusted to be known."""
+        return self.format if self.precision == "fp32" else f"{self.format}:{self.precision}"
 
 
 def probe(helper: Helper) -> DeviceFacts:
@@ -158,9 +164,9 @@ def self_test(helper: Helper, release: Release, *, threads: int, progress: Progr
     if (
         bad
         or result.get("passed") is not True
-        or {t.format for t in tests} != {a.format for a in release.artifacts}
+        or {(t.format, t.precision) for t in tests} != {(a.format, a.precision) for a in release.verified}
     ):
-        _discard(helper, app, release.id)
+        discard(helper, app, release.id)
         raise Failure(
             "selftest-failed",
             f"{helper.where}: release {short(release.id)} does not compute there what the model computes",
@@ -176,18 +182,18 @@ def self_test(helper: Helper, release: Release, *, threads: int, progress: Progr
 def _expected(test: SelfTest) -> str:
     worst = _worst(test.parity)
     return (
-        f"{test.format}: error at most {worst.tolerance:.1e} of the output's range"
+        f"{test.key}: error at most {worst.tolerance:.1e} of the output's range"
         if worst
-        else f"{test.format} runs"
+        else f"{test.key} runs"
     )
 
 
 def _found(test: SelfTest) -> str:
     worst = _worst(test.parity)
     if test.error or worst is None:
-        return f"{test.format}: {clean(test.error or 'no result', 300)}"
+        return f"{test.key}: {clean(test.error or 'no result', 300)}"
     reason = f" ({clean(worst.reason, 100)})" if worst.reason else ""
-    return f"{test.format}: {worst.max_rel:.1e} in output '{clean(worst.name, 60)}'{reason}"
+    return f"{test.key}: {worst.max_rel:.1e} in output '{clean(worst.name, 60)}'{reason}"
 
 
 def _worst(parity: Parity | None) -> Any:
@@ -195,14 +201,28 @@ def _worst(parity: Parity | None) -> Any:
     return max(failed, key=lambda o: o.max_rel, default=None)
 
 
-def _discard(helper: Helper, app: str, release: str) -> None:
+def discard(helper: Helper, app: str, release: str) -> None:
+    """Have a release that will not do thrown away; where that fails, the next run clears it away."""
     try:
         helper.request("discard", {"app": app, "release": release})
     except Failure:
-        return  # it stays unused there, and the next run clears it away
+        return
 
 
-def activate(helper: Helper, release: Release, progress: Progress) -> AppState:
-    """Switch the app to the release."""
+def activate(
+    helper: Helper,
+    release: Release,
+    progress: Progress,
+    *,
+    prefer: str | None = None,
+    unverified: tuple[str, ...] = (),
+) -> AppState:
+    """Switch the app to the release. prefer: the artifact that runs there unless another is named;
+    unverified: those that nothing could be proved of, for the history."""
     progress.step("activate", f"switching to {short(release.id)}")
-    return app_state(helper.request("activate", {"app": release.manifest["app"], "release": release.id}))
+    args: dict[str, Any] = {"app": release.manifest["app"], "release": release.id}
+    if prefer is not None:
+        args["prefer"] = prefer
+    if unverified:
+        args |= {"allow_unverified": True, "detail": "unverified: " + ", ".join(unverified)}
+    return app_state(helper.request("activate", args))

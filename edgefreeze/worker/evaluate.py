@@ -19,14 +19,16 @@ ROWS = 64
 
 
 def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Run the model on the rows of `data`, ROWS at a time where its batch is free, and write its outputs.
+    """Run the model on the rows of `data`, ROWS at a time where its batch is free, and write its outputs
+    ("out|NAME") and the labels where the data have them ("label").
 
     Raises Failure: what loading raises, samples-bad.
     """
-    path = Path(request["model"])
+    path, data = Path(request["model"]), Path(request["data"])
     emit({"event": "stage", "name": "load"})
     _, source = sources.load(path, Options.of(request))
-    calls = samples.calls(Path(request["data"]), source.inputs, ROWS)
+    arrays, labels = samples.labelled(data)
+    calls = samples.batches(arrays, source.inputs, ROWS)
     emit({"event": "stage", "name": "evaluate"})
     started = time.monotonic()
     results = []
@@ -42,7 +44,10 @@ def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) ->
             ) from error
         emit({"event": "progress", "done": done, "total": len(calls)})
     outputs = {t.name: join([r[t.name] for r in results]) for t in source.outputs}
-    Path(request["out"]).write_bytes(tensors.encode(outputs))
+    answers = {f"out|{name}": array for name, array in outputs.items()}
+    if labels is not None:
+        answers["label"] = labels
+    Path(request["out"]).write_bytes(tensors.encode(answers))
     return {
         "calls": len(calls),
         "outputs": list(outputs),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,15 +38,11 @@ def prove(conversion: Conversion, folder: Path) -> Conversion:
     folder: where the worker wrote. Raises Failure parity-failed where the frozen graph does not compute what
     the model computes.
     """
-    with tempfile.TemporaryDirectory(prefix="edgefreeze-prove-") as scratch:
-        program = Path(scratch) / "helper.pyz"
-        program.write_bytes(pyz.build()[0])
-        proved = [
-            _prove(artifact, folder, program, bool(conversion.golden.cases))
-            if artifact.status == "unverified"
-            else artifact
-            for artifact in conversion.artifacts
-        ]
+    golden = bool(conversion.golden.cases)
+    proved = [
+        _prove(artifact, folder, golden) if artifact.status == "unverified" and artifact.path else artifact
+        for artifact in conversion.artifacts
+    ]
     refuse_wrong(proved)
     return replace(conversion, artifacts=tuple(proved))
 
@@ -66,8 +63,12 @@ def refuse_wrong(artifacts: Sequence[Artifact]) -> None:
         )
 
 
-def _prove(artifact: Artifact, folder: Path, program: Path, golden: bool) -> Artifact:
-    """As `prove`, one of them; without golden data it is only loaded, and stays "unverified"."""
+@contextmanager
+def opened(artifact: Artifact, folder: Path, *, golden: bool = False) -> Iterator[Runner]:
+    """A fresh process that has loaded an artifact of the folder, and the golden data where asked.
+
+    Raises DeviceError where it cannot be loaded.
+    """
     assert artifact.path is not None
     request = {
         "artifact": msgspec.to_builtins(artifact),
@@ -77,9 +78,18 @@ def _prove(artifact: Artifact, folder: Path, program: Path, golden: bool) -> Art
         "sys_paths": [],
         "pycache": sys.pycache_prefix,
     }
-    try:
+    with tempfile.TemporaryDirectory(prefix="edgefreeze-prove-") as scratch:
+        program = Path(scratch) / "helper.pyz"
+        program.write_bytes(pyz.build()[0])
         with Runner(sys.executable, str(program), THREADS, GREETING_S) as runner:
             runner.call("load", request, TIMEOUT_S)
+            yield runner
+
+
+def _prove(artifact: Artifact, folder: Path, golden: bool) -> Artifact:
+    """As `prove`, one of them; without golden data it is only loaded, and stays "unverified"."""
+    try:
+        with opened(artifact, folder, golden=golden) as runner:
             if not golden:
                 return artifact
             parity = msgspec.convert(runner.call("check", {}, TIMEOUT_S), Parity, strict=False)

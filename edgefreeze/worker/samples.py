@@ -54,6 +54,12 @@ def calls(path: Path, inputs: Sequence[Tensor], rows: int) -> list[Arrays]:
     return batches(samples, inputs, rows)
 
 
+def labelled(path: Path) -> tuple[Arrays, np.ndarray | None]:
+    """(arrays by input, the true classes under "label" or None) of an .npz. Raises Failure samples-bad."""
+    arrays = dict(_npz(path, _read(path)))
+    return arrays, arrays.pop("label", None)
+
+
 def read_samples(path: Path) -> Arrays:
     """The arrays of an .npz (see device/tensors.py for strings). Raises Failure samples-bad."""
     return _npz(path, _read(path))

@@ -83,7 +83,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 
 def test_the_list_of_commands_is_the_folder() -> None:
     folder = Path(main.__file__).parent
-    others = {"__init__", "main", "options", "output", "progress"}
+    others = {"__init__", "main", "model_options", "options", "output", "progress"}
     assert {p.stem for p in folder.glob("*.py")} - others == set(COMMANDS)
 
 
@@ -99,7 +99,7 @@ def test_the_list_of_commands_is_the_folder() -> None:
         (["deploy", "m", "-t", "pi5x"], 3, "target-unknown", "there is no target 'pi5x'"),
         (["deploy", "m", "-t", "pi4"], 3, "device-unknown", "no device of the target 'pi4' is known"),
         (["deploy", "m", "--app", "a/b"], 3, "name-invalid", "--app: 'a/b' cannot be a name"),
-        (["deploy", "m", "--format", "tflight"], 3, "format-unknown", "there is no format 'tflight'"),
+        (["deploy", "m", "--format", "tflight"], 3, "format-unknown", "There is no format 'tflight'; did you"),
         (["deploy", "m", "--host", "-oProxyCommand=x"], 3, "device-unknown", "is no device"),
         (["deploy", "there", "--eval", "none.npz"], 3, "samples-bad", "none.npz"),
         (["targets", "show", "pi-4"], 3, "target-unknown", "did you mean 'pi4'"),

@@ -57,7 +57,7 @@ def releases(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             app="demo",
             out=tmp_path_factory.mktemp(name),
             progress=Silent(),
-            formats=tuple(f for f in target.formats if f.format == "tflite"),
+            wanted=tuple(f for f in target.formats if f.format == "tflite"),
         )
     return made
 

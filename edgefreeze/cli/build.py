@@ -1,0 +1,76 @@
+"""edgefreeze build."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgefreeze.cli import output
+from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
+from edgefreeze.cli.options import app_name, app_option, output_options, target_options
+
+if TYPE_CHECKING:
+    from edgefreeze.build import Wish
+    from edgefreeze.conversion import Options
+    from edgefreeze.inventory import Config
+    from edgefreeze.targets import Target
+
+
+@click.command(
+    "build",
+    epilog="""\b
+Examples:
+  edgefreeze build saved_model/ -t pi4
+  edgefreeze build model.keras -t pi4 --format tflite --format tflite:int8 --calibration typical.npz
+  edgefreeze build model.keras -t x86 --format onnx:fp16 -o release/
+  edgefreeze build -t pi4 --format auto --eval test.npz --max-accuracy-drop 0.5""",
+)
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@target_options
+@app_option
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    help="The folder that becomes the release. Default: build/APP-TARGET.",
+)
+@format_option
+@conversion_options
+@wish_options
+@output_options
+def command(
+    model: Path | None,
+    config: Config,
+    target: Target,
+    app: str | None,
+    out: Path | None,
+    options: Options,
+    wish: Wish,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Make a release of MODEL for a kind of board, proved here, without a device.
+
+    MODEL is a SavedModel folder, a Keras file, a checkpoint or a frozen graph; default: the one of
+    edgefreeze.toml. With nothing changed a second build takes what the first one made.
+    """
+    from edgefreeze.build import build_into, wanted_formats
+    from edgefreeze.cli.progress import show
+    from edgefreeze.report import text
+
+    model, options = from_config(config, model, options, "build")
+    name = app_name(app, config, model)
+    folder = out or Path("build") / f"{name}-{target.name}"
+    with show(as_json=as_json, quiet=quiet) as progress:
+        wanted = wanted_formats(target, wish, options, progress)
+        built = build_into(
+            model, target, app=name, out=folder, progress=progress, wanted=wanted, options=options, wish=wish
+        )
+    if as_json:
+        output.document("build", text.build_fields(built, folder))
+    else:
+        text.print_build(output.console(), built, folder)
