@@ -88,6 +88,14 @@ CODES: dict[str, Code] = {
     "samples-bad": Code(
         CONFIG, "The samples do not fit the model's inputs.", "Save an .npz with the signature's input names."
     ),
+    "calibration-missing": Code(
+        CONFIG,
+        "An integer precision was asked for without data to measure its ranges on.",
+        "--calibration with 100 to 500 inputs like those that the model will see.",
+    ),
+    "opset-unknown": Code(
+        CONFIG, "The ONNX converter does not write this opset.", "Give one in the range that is named."
+    ),
     "format-unknown": Code(CONFIG, "No artifact format has this name.", "edgefreeze targets show TARGET"),
     "freeze-refused": Code(
         CONFIG, "The graph cannot be frozen as it is.", "The message names the node and what would help."

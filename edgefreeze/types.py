@@ -87,8 +87,8 @@ class Artifact:
     """Of a SavedModel: which of its signatures runs."""
     init_ops: tuple[str, ...] = ()
     """Operations to run once after loading (table initialisers)."""
-    tolerance: float = 0.0
-    """Largest max_rel that passes."""
+    tolerance: float | dict[str, float] = 0.0
+    """Largest max_rel that passes, for all outputs or by output."""
     parity: Parity | None = None
     reason: str | None = None
     method: str | None = None
@@ -96,6 +96,8 @@ class Artifact:
     passes: tuple[PassEffect, ...] = ()
     """Of a frozen graph: what was tried to make it faster."""
     seconds: float | None = None
+    notes: tuple[str, ...] = ()
+    """What a user should know of it that is no reason to refuse it, in sentences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
