@@ -88,17 +88,20 @@ CODES: dict[str, Code] = {
     "samples-bad": Code(
         CONFIG, "The samples do not fit the model's inputs.", "Save an .npz with the signature's input names."
     ),
+    "calibration-missing": Code(
+        CONFIG,
+        "An integer precision was asked for without data to measure its ranges on.",
+        "--calibration with 100 to 500 inputs like those that the model will see.",
+    ),
+    "opset-unknown": Code(
+        CONFIG, "The ONNX converter does not write this opset.", "Give one in the range that is named."
+    ),
     "format-unknown": Code(CONFIG, "No artifact format has this name.", "edgefreeze targets show TARGET"),
     "format-refused": Code(
         CONFIG, "The model cannot become the format.", "The message names the operation and what would help."
     ),
     "format-unfit": Code(
         CONFIG, "No runtime runs the format on this kind of board.", "Choose a format of the target's."
-    ),
-    "calibration-missing": Code(
-        CONFIG,
-        "A precision with integer activations was asked for without data to measure their ranges on.",
-        "Give typical inputs with --calibration.",
     ),
     "calibration-bad": Code(
         CONFIG,

@@ -11,13 +11,14 @@ log:    stderr, and whatever TensorFlow or a model prints: stdout is moved aside
 
 Every request may have "sandbox": folders outside of which nothing may be written (see sandbox.py).
 
-convert   {"model": path, "out": folder, "formats": [{"format", "precision", "options"}],
+convert   {"model": path, "out": folder,
+           "formats": [{"format", "precision", "tolerance": float, "options": {"opset", "select_ops"}}],
            "signature": key | null, "tags": [..] | null, "inputs": [..] | null, "outputs": [..] | null,
            "custom_objects": ["module:name"], "trust": bool,
-           "samples": path | null, "verify": bool, "allow_unverified": bool,
+           "samples": path | null, "calibration": path | null, "verify": bool, "allow_unverified": bool,
            "freeze": {"optimize": "none" | "safe" | "max", "lower_control_flow": bool,
                       "aggressive_inlining": bool, "batch": int | null, "hoist_state": bool},
-           "tolerances": {format: float}}
+           "labels": [..] | null, "normalise": text | null}
           → types.Conversion; writes the artifacts and golden.npz into `out`
 evaluate  {"model", "signature", "tags", "data": samples, "out": npz to write}
           → {"calls": n, "outputs": [names], "seconds": s}

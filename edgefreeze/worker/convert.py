@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import resource
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +16,25 @@ from typing import Any
 
 from edgefreeze.device.tensors import encode_golden
 from edgefreeze.types import Artifact, Conversion, GoldenData, PassEffect
-from edgefreeze.worker import digests, formats, golden, limits, optimize, samples, sources, state, tables
+from edgefreeze.worker import (
+    calibration,
+    digests,
+    formats,
+    golden,
+    limits,
+    memory,
+    optimize,
+    samples,
+    sources,
+    state,
+    tables,
+)
+from edgefreeze.worker.calibration import Calibration
 from edgefreeze.worker.freeze import Frozen, freeze
 from edgefreeze.worker.sources import Options, Source
 
 GOLDEN = "golden.npz"
-_PACKAGES = ("keras", "numpy", "tf2onnx", "onnx", "protobuf", "ai-edge-litert")
+_PACKAGES = ("keras", "numpy", "tf2onnx", "onnx", "onnxruntime", "protobuf", "ai-edge-litert")
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -48,7 +62,7 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
     "refused" with the reason. Raises Failure where the model itself will not do."""
     stage = Stages(emit)
     path, out = Path(request["model"]), Path(request["out"])
-    wanted = [_wanted(entry, request.get("tolerances") or {}) for entry in request["formats"]]
+    wanted = [_wanted(entry) for entry in request["formats"]]
     settings = request.get("freeze") or {}
     level = settings.get("optimize", "none")
     optimize.require_level(level)
@@ -58,7 +72,7 @@ def convert(request: dict[str, Any], emit: Emit) -> Conversion:
     with stage("load"):
         options = Options.of(request)
         count = limits.signature_bytes(path, options)
-        if count is not None and any(a.format != "saved_model" for a, _ in wanted):
+        if count is not None and any((a.format, a.precision) != ("saved_model", "fp32") for a, _ in wanted):
             limits.refuse_too_large(count)
         kind, source = sources.load(path, options)
         model_sha256 = digests.sha256(path) if source.files is None else digests.of_files(source.files)
@@ -87,7 +101,8 @@ def complete(
         if settled:
             lowered = replace(lowered, method=f"{settled}; {lowered.method}")
     with stage("golden"):
-        cases, why = _golden(source, plain, request)
+        calibrated = _calibration(source, request)
+        cases, why = _golden(source, plain, request, calibrated)
         if cases is not None:
             pairs = list(zip(cases.inputs, cases.outputs, strict=True))
             (out / GOLDEN).write_bytes(encode_golden(pairs))
@@ -99,18 +114,28 @@ def complete(
         elif cases is not None:
             frozen, effects = optimize.optimize(lowered, level, optimize.runs(cases.inputs))
 
-    made = formats.Made(source=source, frozen=frozen, plain=plain)
     written: dict[int, Artifact] = {}
-    # The SavedModel first: TensorFlow numbers its functions by how many the process has had.
-    for index in sorted(range(len(wanted)), key=lambda i: wanted[i][0].format != "saved_model"):
-        artifact, options = wanted[index]
-        with stage("convert", format=artifact.format):
-            started = time.monotonic()
-            artifact = _write(artifact, made, out, options)
-            artifact = replace(artifact, reason=artifact.reason or why)
-            if artifact.format == "frozen_pb":
-                artifact = replace(artifact, passes=effects)
-        written[index] = replace(artifact, seconds=round(time.monotonic() - started, 3))
+    with tempfile.TemporaryDirectory(prefix="edgefreeze-") as scratch:
+        made = formats.Made(
+            source=source,
+            frozen=frozen,
+            plain=plain,
+            scratch=Path(scratch),
+            calibration=calibrated,
+            labels=tuple(request.get("labels") or ()),
+            normalise=request.get("normalise"),
+        )
+        # The SavedModel first: TensorFlow numbers its functions by how many the process has had.
+        for index in sorted(range(len(wanted)), key=lambda i: wanted[i][0].format != "saved_model"):
+            artifact, options = wanted[index]
+            with stage("convert", format=_label(artifact)):
+                started = time.monotonic()
+                artifact = _write(artifact, made, out, options)
+                artifact = replace(artifact, reason=artifact.reason or why)
+                if artifact.format == "frozen_pb":
+                    artifact = replace(artifact, passes=effects)
+            written[index] = replace(artifact, seconds=round(time.monotonic() - started, 3))
+            memory.give_back()
 
     return Conversion(
         model_kind=kind,
@@ -127,15 +152,28 @@ def complete(
     )
 
 
+def _calibration(source: Source, request: dict[str, Any]) -> Calibration | None:
+    """The calibration data that was given. Raises Failure samples-bad."""
+    given = request.get("calibration")
+    return calibration.read(Path(given), source.inputs) if given else None
+
+
 def _golden(
-    source: Source, frozen: Frozen, request: dict[str, Any]
+    source: Source, frozen: Frozen, request: dict[str, Any], calibrated: Calibration | None
 ) -> tuple[golden.Golden | None, str | None]:
-    """(golden data, None), or (None, why the conversion stays unverified)."""
+    """(golden data, or None; why there is none). Raises Failure samples-bad, model-stateful; for inputs
+    that cannot be made only unless that is allowed."""
     if not request.get("verify", True):
         return None, "No proof was asked for."
     given = request.get("samples")
     calls = samples.calls(Path(given), source.inputs, rows=1) if given else None
+    if calibrated is not None and calls is not None:
+        calibration.require_covers(calibrated, calls)
     try:
+        if calls is None and calibrated is not None:
+            made = golden.make(source, calibrated.calls)
+            method = f"{made.data.cases} of {calibrated.given} calibration samples"
+            return replace(made, data=replace(made.data, method=method)), None
         return golden.make(source, calls, tables.keys(frozen.graph)), None
     except golden.Undrawable as failure:
         if not request.get("allow_unverified"):
@@ -143,31 +181,46 @@ def _golden(
         return None, f"{failure.message} The last attempt ended with {failure.found}"
 
 
-def _wanted(entry: dict[str, Any], tolerances: dict[str, float]) -> tuple[Artifact, dict[str, Any]]:
-    """(the artifact to be, options of its format). Raises Failure format-unknown."""
-    name, precision = entry["format"], entry.get("precision", "fp32")
+def _wanted(entry: dict[str, Any]) -> tuple[Artifact, dict[str, Any]]:
+    """(the artifact to be, options of its format). Raises Failure format-unknown, opset-unknown.
+
+    A precision that lacks calibration data is refused where it is written, so that the others are made.
+    """
+    name = entry["format"]
+    precision = entry.get("precision") or formats.module(name).PRECISIONS[0]
+    options = entry.get("options") or {}
     writer = formats.module(name, precision)
+    formats.require_options(name, precision, options)
+    tolerance = entry.get("tolerance")
+    if tolerance is None:
+        tolerance = writer.TOLERANCE[precision]
     artifact = Artifact(
         format=name,
         precision=precision,
         status="unverified",
         runtime=writer.RUNTIME,
-        tolerance=tolerances.get(name, writer.TOLERANCE[precision]),
+        tolerance=tolerance,
     )
-    return artifact, entry.get("options") or {}
+    return artifact, options
+
+
+def _label(artifact: Artifact) -> str:
+    """The format, and its precision unless that is the usual one."""
+    usual = formats.module(artifact.format).PRECISIONS[0]
+    return artifact.format if artifact.precision == usual else f"{artifact.format}:{artifact.precision}"
 
 
 def _write(artifact: Artifact, made: formats.Made, out: Path, options: dict[str, Any]) -> Artifact:
     writer = formats.module(artifact.format, artifact.precision)
-    path = out / writer.PATH
+    path = out / writer.path(artifact.precision)
     try:
-        written = writer.write(made, out, options)
+        written = writer.write(made, artifact.precision, out, options)
     except formats.Unfit as unfit:
         _remove(path)
         return replace(artifact, status="refused", reason=str(unfit))
     return replace(
         artifact,
-        path=writer.PATH,
+        path=path.name,
         bytes=digests.size(path),
         sha256=digests.sha256(path),
         inputs=written.inputs,
@@ -175,13 +228,16 @@ def _write(artifact: Artifact, made: formats.Made, out: Path, options: dict[str,
         signature=written.signature,
         init_ops=written.init_ops,
         method=written.method,
+        notes=written.notes,
     )
 
 
 def _clear(out: Path) -> None:
     """Take away what an earlier conversion left, so that nothing old is taken for new."""
     for name in formats.names():
-        _remove(out / formats.module(name).PATH)
+        writer = formats.module(name)
+        for precision in writer.PRECISIONS:
+            _remove(out / writer.path(precision))
     _remove(out / GOLDEN)
 
 

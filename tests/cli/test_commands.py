@@ -99,7 +99,12 @@ def test_the_list_of_commands_is_the_folder() -> None:
         (["deploy", "m", "-t", "pi5x"], 3, "target-unknown", "there is no target 'pi5x'"),
         (["deploy", "m", "-t", "pi4"], 3, "device-unknown", "no device of the target 'pi4' is known"),
         (["deploy", "m", "--app", "a/b"], 3, "name-invalid", "--app: 'a/b' cannot be a name"),
-        (["deploy", "m", "--format", "tflight"], 3, "format-unknown", "There is no format 'tflight'; did you"),
+        (
+            ["deploy", "m", "--format", "tflight"],
+            3,
+            "format-unknown",
+            "There is no format 'tflight'; did you",
+        ),
         (["deploy", "m", "--host", "-oProxyCommand=x"], 3, "device-unknown", "is no device"),
         (["deploy", "there", "--eval", "none.npz"], 3, "samples-bad", "none.npz"),
         (["targets", "show", "pi-4"], 3, "target-unknown", "did you mean 'pi4'"),

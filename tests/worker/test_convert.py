@@ -76,11 +76,13 @@ def test_integers_booleans_and_strings_are_frozen_and_refused_where_they_must(mi
     assert artifact(conversion, "saved_model").status == "verified"
     assert {t.name: t.dtype for t in conversion.inputs} == {"ids": "int32", "mask": "bool", "text": "string"}
     for name, reason in (
-        ("tflite", "TensorFlow Lite has no built-in operation for StringJoin."),
-        ("onnx", "ONNX has no operation for StringJoin."),
+        ("tflite", "TensorFlow Lite has no built-in operation for StringJoin (node '"),
+        ("onnx", "ONNX has no operation for StringJoin (node '"),
     ):
         refused = artifact(conversion, name)
-        assert (refused.status, refused.reason, refused.path) == ("refused", reason, None)
+        assert (refused.status, refused.path) == ("refused", None)
+        assert refused.reason.startswith(reason)
+        assert "--inputs and --outputs" in refused.reason
 
 
 def test_a_refused_format_leaves_no_file(mixed):

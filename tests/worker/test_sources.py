@@ -82,7 +82,9 @@ def test_every_format_offers_what_it_must(name):
     module = formats.module(name)
     assert module.RUNTIME in runtimes.names()
     assert set(module.TOLERANCE) == set(module.PRECISIONS)
-    assert module.PATH
+    assert set(module.PRECISIONS) >= module.NEEDS_CALIBRATION
+    paths = [module.path(precision) for precision in module.PRECISIONS]
+    assert len(set(paths)) == len(paths)
 
 
 def test_asking_for_kinds_and_formats_imports_nothing_heavy():

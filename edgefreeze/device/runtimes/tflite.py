@@ -1,4 +1,8 @@
-"""A .tflite file in LiteRT (ai-edge-litert), or in its predecessor tflite-runtime."""
+"""A .tflite file in LiteRT (ai-edge-litert), or in its predecessor tflite-runtime.
+
+Inputs and outputs of integers stand for floats: value = scale * (integer - zero point). They are converted
+here, so that an artifact takes and gives what its signature says whatever it is inside.
+"""
 
 from typing import Any, Dict, List, Tuple
 
@@ -27,9 +31,8 @@ class Model:
         self.version = "%s %s" % (package.replace("_", "-"), _version(package))
         self._interpreter = module.Interpreter(model_path=path, num_threads=threads)
         self._names = tensor_names(artifact, "inputs")
-        self._inputs = _indices(self._interpreter.get_input_details(), self._names)
-        outputs = tensor_names(artifact, "outputs")
-        self._outputs = _indices(self._interpreter.get_output_details(), outputs)
+        self._inputs = _details(self._interpreter.get_input_details(), artifact["inputs"])
+        self._outputs = _details(self._interpreter.get_output_details(), artifact["outputs"])
         self._shapes: Dict[int, Tuple[int, ...]] = {}
 
     def run(self, inputs: Arrays) -> Arrays:
@@ -37,9 +40,12 @@ class Model:
         return self.bind(inputs)()
 
     def bind(self, inputs: Arrays) -> Call:
-        """A call on these inputs. A call bound earlier with other shapes resizes back when it is called."""
+        """A call on these inputs. A call bound earlier with other shapes resizes back when it is called.
+
+        Inputs of integers are made beforehand: a camera gives integers. Outputs are made floats in the call.
+        """
         require_inputs(self._names, inputs)
-        feeds = [(index, inputs[name]) for name, index in self._inputs]
+        feeds = [(index, quantised(inputs[name], scale)) for name, index, scale in self._inputs]
         shapes = {index: tuple(array.shape) for index, array in feeds}
         interpreter, outputs = self._interpreter, self._outputs
 
@@ -49,7 +55,7 @@ class Model:
             for index, array in feeds:
                 interpreter.set_tensor(index, array)
             interpreter.invoke()
-            return {name: interpreter.get_tensor(index) for name, index in outputs}
+            return {name: dequantised(interpreter.get_tensor(i), scale) for name, i, scale in outputs}
 
         return infer
 
@@ -75,13 +81,46 @@ def _version(package: str) -> str:
         return "of unknown version"
 
 
-def _indices(details: List[Dict[str, Any]], names: List[Tuple[str, str]]) -> List[Tuple[str, int]]:
-    """(name, index) of the tensors that the artifact names. LookupError where there are none."""
-    known = {detail["name"]: detail["index"] for detail in details}
-    for _, tensor in names:
-        if tensor not in known:
-            raise LookupError("the file has no tensor %r; it has %s" % (tensor, sorted(known)))
-    return [(name, known[tensor]) for name, tensor in names]
+Scale = Tuple[float, int, Any]
+"""Scale, zero point and dtype of a tensor of integers that stand for floats; scale 0 where they do not."""
+
+
+def _details(details: List[Dict[str, Any]], tensors: List[Dict[str, Any]]) -> List[Tuple[str, int, Scale]]:
+    """(name, index, scale) of the tensors that the artifact names. LookupError where there are none."""
+    known = {detail["name"]: detail for detail in details}
+    found = []
+    for tensor in tensors:
+        detail = known.get(tensor["tensor"])
+        if detail is None:
+            raise LookupError("the file has no tensor %r; it has %s" % (tensor["tensor"], sorted(known)))
+        scale, zero = detail["quantization"]
+        if not tensor["dtype"].startswith("float"):
+            scale = 0.0
+        found.append((tensor["name"], detail["index"], (float(scale), int(zero), detail["dtype"])))
+    return found
+
+
+def quantised(array: Any, scale: Scale) -> Any:
+    """Floats as integers of a scale: rounded to the nearest, halves away from zero, cut off at the range."""
+    size, zero, dtype = scale
+    if not size or array.dtype == dtype:
+        return array
+    import numpy as np
+
+    steps = array.astype(np.float64) / size
+    whole = np.copysign(np.floor(np.abs(steps) + 0.5), steps) + zero
+    limits = np.iinfo(dtype)
+    return np.clip(whole, limits.min, limits.max).astype(dtype)
+
+
+def dequantised(array: Any, scale: Scale) -> Any:
+    """Integers of a scale as float32."""
+    size, zero, _ = scale
+    if not size or array.dtype.kind == "f":
+        return array
+    import numpy as np
+
+    return (array.astype(np.float32) - np.float32(zero)) * np.float32(size)
 
 
 load = Model

@@ -2,12 +2,16 @@
 
 A file offers
     RUNTIME                      the file in device/runtimes that runs it
-    PATH                         the file or folder that it writes, relative to the output folder
-    PRECISIONS                   what it can be made in
+    PRECISIONS                   what it can be made in; the first is what it is without a word
+    NEEDS_CALIBRATION            those of them that are made from data of the user's
     TOLERANCE                    by precision: the largest error relative to an output's range that passes
-    write(made, out, options)    writes into the folder `out`: Written, or raises Unfit with the reason
+    path(precision)              the file or folder that it writes, relative to the output folder
+    write(made, precision, out, options)
+                                 writes into the folder `out`: Written, or raises Unfit with the reason
+and, where it has options to check,
+    require(precision, options)  raises Failure for options that can only fail; needs no TensorFlow
 
-Everything is derived from the one frozen graph; only saved_model is the original itself.
+Everything is derived from the one frozen graph; only saved_model in fp32 is the original itself.
 """
 
 from __future__ import annotations
@@ -16,12 +20,15 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.types import Tensor
-from edgefreeze.worker.freeze import Frozen
-from edgefreeze.worker.sources import Source
+
+if TYPE_CHECKING:
+    from edgefreeze.worker.calibration import Calibration
+    from edgefreeze.worker.freeze import Frozen
+    from edgefreeze.worker.sources import Source
 
 
 class Unfit(Exception):
@@ -37,6 +44,13 @@ class Made:
     """The graph that ships: optimised, and lowered if that was asked for."""
     plain: Frozen
     """The same graph with While and If as functions and without optimisation, which converters need."""
+    scratch: Path
+    """A folder for what several precisions of a format share; it goes when all are written."""
+    calibration: Calibration | None = None
+    labels: tuple[str, ...] = ()
+    """Names of the classes, in the order of the output's last axis."""
+    normalise: str | None = None
+    """How an application prepares the inputs, in the user's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +62,21 @@ class Written:
     method: str
     signature: str | None = None
     init_ops: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a user should know of it, in sentences."""
 
 
 class FormatModule(Protocol):
     """What a file in this folder offers."""
 
     RUNTIME: str
-    PATH: str
     PRECISIONS: tuple[str, ...]
+    NEEDS_CALIBRATION: frozenset[str]
     TOLERANCE: Mapping[str, float]
 
-    def write(self, made: Made, out: Path, options: Mapping[str, Any]) -> Written: ...  # noqa: D102
+    def path(self, precision: str) -> str: ...  # noqa: D102
+
+    def write(self, made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> Written: ...  # noqa: D102
 
 
 def names() -> list[str]:
@@ -66,8 +84,9 @@ def names() -> list[str]:
     return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
 
 
-def module(name: str, precision: str = "fp32") -> FormatModule:
-    """The file for a format. Raises Failure format-unknown, for the precision too."""
+def module(name: str, precision: str | None = None) -> FormatModule:
+    """The file for a format, which imports nothing heavy. Raises Failure format-unknown, for the precision
+    too."""
     if name not in names():
         near = nearest(name, names())
         raise Failure(
@@ -77,11 +96,33 @@ def module(name: str, precision: str = "fp32") -> FormatModule:
             found=name,
         )
     found = cast(FormatModule, importlib.import_module(f"{__name__}.{name}"))
-    if precision not in found.PRECISIONS:
+    if precision is not None and precision not in found.PRECISIONS:
+        near = nearest(precision, list(found.PRECISIONS))
         raise Failure(
             "format-unknown",
-            f"The format {name} cannot be made in {precision!r}.",
+            f"The format {name} cannot be made in {precision!r}"
+            + (f"; did you mean {near!r}?" if near else "."),
             expected=", ".join(found.PRECISIONS),
             found=precision,
         )
     return found
+
+
+def require_options(name: str, precision: str, options: Mapping[str, Any]) -> None:
+    """Raise Failure for options that can only fail: format-unknown, opset-unknown."""
+    check = getattr(module(name, precision), "require", None)
+    if check is not None:
+        check(precision, options)
+
+
+def require_calibration(name: str, precision: str, *, given: bool) -> None:
+    """Raise Failure calibration-missing where a precision is made from data of the user's and has none."""
+    if precision in module(name, precision).NEEDS_CALIBRATION and not given:
+        raise Failure(
+            "calibration-missing",
+            f"{name} in {precision} needs --calibration: the ranges of its integers are measured on your "
+            "data, not guessed.",
+            expected="100 to 500 inputs like those that the model will see",
+            found="no calibration data",
+            next="--calibration FILE.npz, an .npy, or a folder of images",
+        )

@@ -11,20 +11,25 @@ from edgefreeze.worker import marks
 from edgefreeze.worker.formats import Made, Unfit, Written
 
 RUNTIME = "tf_frozen"
-PATH = "model.pb"
 PRECISIONS = ("fp32",)
+NEEDS_CALIBRATION: frozenset[str] = frozenset()
 TOLERANCE = {"fp32": 1e-5}
 _LIMIT = 2**31 - 1
 
 
-def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
+def path(precision: str) -> str:
+    """The file that is written."""
+    return "model.pb"
+
+
+def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> Written:
     """Write model.pb, the same bytes for the same graph. Raises Unfit beyond protobuf's 2 GiB."""
     frozen = made.frozen
     count = frozen.graph.ByteSize()
     if count > _LIMIT:
         raise Unfit(f"The graph takes {size(count)}, and a GraphDef file holds at most {size(_LIMIT)}.")
     graph = marks.marked(frozen)
-    (out / PATH).write_bytes(graph.SerializeToString(deterministic=True))
+    (out / path(precision)).write_bytes(graph.SerializeToString(deterministic=True))
     return Written(
         inputs=frozen.inputs, outputs=frozen.outputs, method=frozen.method, init_ops=frozen.init_ops
     )

@@ -1,93 +1,85 @@
-"""ONNX, from the frozen graph: model.onnx. tf2onnx reports success for operations that it left as they were,
-so the result is checked here by its operations and afterwards by running it."""
+"""ONNX, from the frozen graph: model.onnx, model.fp16.onnx, model.int8.onnx."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgefreeze.text import size
+from edgefreeze.errors import Failure
+from edgefreeze.worker import sidecar
 from edgefreeze.worker.formats import Made, Unfit, Written
 from edgefreeze.worker.reasons import reason
 
 RUNTIME = "onnxruntime"
-PATH = "model.onnx"
-PRECISIONS = ("fp32",)
-TOLERANCE = {"fp32": 1e-4}
-NEWEST_OPSET = 18
-"""tf2onnx's highest."""
-_LIMIT = 2**31 - 1
+PRECISIONS = ("fp32", "fp16", "int8")
+"""int8: QDQ, quantised statically."""
+NEEDS_CALIBRATION = frozenset({"int8"})
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8": 6e-2}
+OPSETS = {"fp32": (7, 18), "fp16": (7, 18), "int8": (13, 18)}
+"""The oldest and the newest that is written: 18 is tf2onnx's highest, and before 13 there are no weights with
+a scale for each channel."""
 
 
-def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
-    """Write model.onnx, whose inputs and outputs have the node names of the frozen graph.
+def path(precision: str) -> str:
+    """The file that is written."""
+    return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
 
-    options: "opset", at most 18. Raises Unfit, naming the operations that ONNX does not have.
+
+def require(precision: str, options: Mapping[str, Any]) -> None:
+    """Raise Failure opset-unknown for an opset that cannot be written."""
+    oldest, newest = OPSETS[precision]
+    opset = options.get("opset")
+    if opset is not None and not oldest <= int(opset) <= newest:
+        raise Failure(
+            "opset-unknown",
+            f"ONNX in {precision} is written with opset {oldest} to {newest}, and {opset} was asked for.",
+            expected=f"{oldest} to {newest}",
+            found=str(opset),
+            next=f"--opset {newest}",
+        )
+
+
+def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> Written:
+    """Write a file whose inputs and outputs have the node names of the frozen graph.
+
+    options: "opset", see OPSETS. Raises Unfit, naming the operations that ONNX does not have.
     """
+    import onnx
     import tf2onnx
 
-    frozen = made.plain
-    if frozen.init_ops:
-        raise Unfit("The model looks things up in a table, which ONNX has no operation for.")
-    opset = int(options.get("opset", NEWEST_OPSET))
-    if opset > NEWEST_OPSET:
-        raise Unfit(f"tf2onnx writes opset {NEWEST_OPSET} at most, and {opset} was asked for.")
-    plain = {t.tensor: t.tensor.removesuffix(":0") for t in (*frozen.inputs, *frozen.outputs)}
+    from edgefreeze.worker.onnx_models import exporting, half, integers
+
+    if precision in NEEDS_CALIBRATION and made.calibration is None:
+        raise Unfit(f"onnx in {precision} needs --calibration: the ranges of its integers are not guessed.")
+    opset = int(options.get("opset") or OPSETS[precision][1])
+    exported = made.scratch / f"opset{opset}.onnx"
+    if not exported.exists():
+        exported.write_bytes(exporting.export(made.plain, opset).SerializeToString(deterministic=True))
+    names = exporting.names(made.plain)
+    method, notes = f"tf2onnx {tf2onnx.__version__} on the frozen graph, opset {opset}", tuple[str, ...]()
     try:
-        with _repeatable():
-            model, _ = tf2onnx.convert.from_graph_def(
-                frozen.graph,
-                name="model",
-                input_names=[t.tensor for t in frozen.inputs],
-                output_names=[t.tensor for t in frozen.outputs],
-                opset=opset,
-                tensors_to_rename=plain,
-            )
-    except Exception as error:  # it raises whatever it stumbles over
-        raise Unfit(f"tf2onnx failed: {reason(error)}") from error
-    unknown = sorted(set(_unknown(model.graph, {o.domain: o.version for o in model.opset_import})))
-    if unknown:
-        raise Unfit(f"ONNX has no operation for {', '.join(unknown)}.")
-    if model.ByteSize() > _LIMIT:
-        raise Unfit(
-            f"The model takes {size(model.ByteSize())}, and an ONNX file holds at most {size(_LIMIT)}."
-        )
-    (out / PATH).write_bytes(model.SerializeToString(deterministic=True))
+        if precision == "fp16":
+            model = half.convert(onnx.load(exported))
+            method += ", float16"
+        elif precision == "int8":
+            assert made.calibration is not None
+            quantised = made.scratch / "int8.onnx"
+            keys = {t.name: names[t.tensor] for t in made.plain.inputs}
+            integers.convert(exported, quantised, made.calibration, keys)
+            model = onnx.load(quantised)
+            quantised.unlink()
+            method, notes = f"{method}, QDQ of int8", made.calibration.notes
+        else:
+            model = onnx.load(exported)
+    except Exception as error:  # the converters raise whatever they stumble over
+        raise Unfit(f"ONNX Runtime's converter to {precision} failed: {reason(error)}") from error
+    model.metadata_props.add(key=sidecar.KEY, value=sidecar.encode(made, precision).decode())
+    (out / path(precision)).write_bytes(model.SerializeToString(deterministic=True))
     return Written(
-        inputs=tuple(replace(t, tensor=plain[t.tensor]) for t in frozen.inputs),
-        outputs=tuple(replace(t, tensor=plain[t.tensor]) for t in frozen.outputs),
-        method=f"tf2onnx {tf2onnx.__version__} on the frozen graph, opset {opset}",
+        inputs=tuple(replace(t, tensor=names[t.tensor]) for t in made.plain.inputs),
+        outputs=tuple(replace(t, tensor=names[t.tensor]) for t in made.plain.outputs),
+        method=method,
+        notes=notes,
     )
-
-
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    """tf2onnx walks over sets of nodes, and nodes hash by their address: another order of nodes, and another
-    survivor of two equal ones, in every process. Here they hash by name, with the worker's fixed seed. Its
-    names come from one counter for the whole process, which starts anew once all is imported that counts."""
-    from tf2onnx import utils
-    from tf2onnx.graph import Node
-    from tf2onnx.rewriter import loop_rewriter_base  # noqa: F401
-
-    utils.INTERNAL_NAME = 1
-    by_address = Node.__hash__
-    Node.__hash__ = lambda node: hash(node.name)
-    try:
-        yield
-    finally:
-        Node.__hash__ = by_address
-
-
-def _unknown(graph: Any, opsets: Mapping[str, int]) -> Iterator[str]:
-    """The types of nodes, subgraphs included, that no standard operator set has."""
-    import onnx
-
-    for node in graph.node:
-        if node.domain not in opsets or not onnx.defs.has(node.op_type, opsets[node.domain], node.domain):
-            yield node.op_type
-        for attribute in node.attribute:
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _unknown(inner, opsets)

@@ -1,97 +1,70 @@
-"""TensorFlow Lite, from the frozen graph: model.tflite.
+"""TensorFlow Lite, from the frozen graph: model.tflite, model.int8.tflite, ….
 
 Never from the Keras model or the SavedModel: those routes convert without complaint and compute NaN.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgefreeze.text import clean
-from edgefreeze.worker import tensor_lists
+from edgefreeze.worker import sidecar, tensor_lists
 from edgefreeze.worker.formats import Made, Unfit, Written
-from edgefreeze.worker.freeze import Frozen
 
 RUNTIME = "tflite"
-PATH = "model.tflite"
-PRECISIONS = ("fp32",)
-TOLERANCE = {"fp32": 1e-4}
+PRECISIONS = ("fp32", "fp16", "dynamic", "int8", "int8-io", "16x8")
+"""dynamic: weights of 8 bits, activations quantised while it runs. int8: integers throughout, floats at the
+inputs and outputs. int8-io: integers there too. 16x8: activations of 16 bits, weights of 8."""
+NEEDS_CALIBRATION = frozenset({"int8", "int8-io", "16x8"})
+TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "dynamic": 3e-2, "int8": 6e-2, "int8-io": 6e-2, "16x8": 3e-2}
+_SIGNATURE = "serving_default"
 
-_MISSING_OPS = re.compile(r"(?:TF Select ops|Select TF ops|Custom ops|Flex ops): ([\w., ]+)")
-_NAMED_OP = re.compile(r"'tf\.(\w+)' op")
+
+def path(precision: str) -> str:
+    """The file that is written."""
+    return "model.tflite" if precision == "fp32" else f"model.{precision}.tflite"
 
 
-def write(made: Made, out: Path, options: Mapping[str, Any]) -> Written:
-    """Write model.tflite with built-in operations only. Raises Unfit, naming those that have none."""
+def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> Written:
+    """Write a file whose signature has the names of the model's.
+
+    options: "select_ops", to let operations of TensorFlow's in that TensorFlow Lite has none for. Raises
+    Unfit, naming the operations, nodes and layers that stand in the way.
+    """
     import tensorflow as tf
 
-    if made.plain.init_ops:
-        raise Unfit(
-            "The model looks things up in a table, which TensorFlow Lite's built-in operations cannot."
-        )
+    from edgefreeze.worker.litert import converting, flatbuffer, refusals
+
+    select_ops = bool(options.get("select_ops"))
     frozen, batch = made.plain, tensor_lists.fixed_batch(made.plain.inputs)
+    if precision in NEEDS_CALIBRATION and made.calibration is None:
+        raise Unfit(f"tflite in {precision} needs --calibration: the ranges of its integers are not guessed.")
+    if frozen.init_ops:
+        raise Unfit(refusals.tables(frozen))
     if batch is not None:
         frozen = tensor_lists.fix(frozen, batch)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function_of(frozen)])
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     try:
-        content = converter.convert()
-    except Exception as error:  # ConverterError, but also ValueError and RuntimeError from its many layers
-        raise Unfit(_reason(str(error), batch)) from error
-    (out / PATH).write_bytes(content)
-    inputs, outputs = _names(content)
-    if len(inputs) != len(frozen.inputs) or len(outputs) != len(frozen.outputs):
-        raise Unfit(
-            f"The converter made {len(inputs)} inputs and {len(outputs)} outputs of "
-            f"{len(frozen.inputs)} and {len(frozen.outputs)}."
+        content = converting.convert(frozen, precision, made.calibration, select_ops)
+    except Exception as error:  # see converting.convert
+        raise Unfit(refusals.reason(str(error), frozen, batch, precision)) from error
+    try:
+        content = flatbuffer.describe(
+            content,
+            made.source.signature or _SIGNATURE,
+            [t.name for t in frozen.inputs],
+            [t.name for t in frozen.outputs],
+            {sidecar.KEY: sidecar.encode(made, precision)},
         )
+    except ValueError as error:
+        raise Unfit(str(error)) from error
+    (out / path(precision)).write_bytes(content)
+    inputs, outputs = flatbuffer.names(content)
+    notes = made.calibration.notes if made.calibration and precision in NEEDS_CALIBRATION else ()
     return Written(
         inputs=tuple(replace(t, tensor=n) for t, n in zip(frozen.inputs, inputs, strict=True)),
         outputs=tuple(replace(t, tensor=n) for t, n in zip(frozen.outputs, outputs, strict=True)),
-        method=f"TFLiteConverter on the frozen graph, TensorFlow {tf.__version__}",
-    )
-
-
-def function_of(frozen: Frozen) -> Any:
-    """The frozen graph as a concrete function, its inputs and outputs in the signature's order."""
-    import tensorflow as tf
-
-    def graph() -> None:
-        tf.import_graph_def(frozen.graph, name="")
-
-    wrapped = tf.compat.v1.wrap_function(graph, [])
-    return wrapped.prune([t.tensor for t in frozen.inputs], [t.tensor for t in frozen.outputs])
-
-
-def _names(content: bytes) -> tuple[list[str], list[str]]:
-    """The names of a model's inputs and outputs, in its own order, which is the converted function's."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content)
-    return (
-        [d["name"] for d in interpreter.get_input_details()],
-        [d["name"] for d in interpreter.get_output_details()],
-    )
-
-
-def _reason(text: str, batch: int | None) -> str:
-    listed = _MISSING_OPS.search(text)
-    ops = (
-        sorted({op.strip(" .") for op in listed.group(1).split(",") if op.strip(" .")})
-        if listed
-        else sorted(set(_NAMED_OP.findall(text)))
-    )
-    if "element_shape to be static" in text and batch is None:
-        return (
-            f"TensorFlow Lite needs a fixed batch size for this model's loop ({', '.join(ops)}): "
-            "freeze it with --batch 1."
-        )
-    if ops:
-        return f"TensorFlow Lite has no built-in operation for {', '.join(ops)}."
-    return (
-        f"The TensorFlow Lite converter failed: {clean(text.splitlines()[0] if text else 'no message', 300)}"
+        method=f"TFLiteConverter on the frozen graph, {precision}, TensorFlow {tf.__version__}",
+        notes=notes,
     )

@@ -1,0 +1,60 @@
+"""Why TensorFlow Lite cannot be: what the converter says, in terms of the user's model, with the ways out."""
+
+from __future__ import annotations
+
+import re
+
+from edgefreeze.text import clean
+from edgefreeze.worker import layers
+from edgefreeze.worker.freeze import Frozen
+
+_LISTED = re.compile(r"(?:TF Select|Select TF|Flex) ops: ([\w., ]+)")
+_CUSTOM = re.compile(r"[Cc]ustom ops: ([\w., ]+)")
+_NAMED = re.compile(r"'tf\.(\w+)' op")
+_NO_16X8 = re.compile(r"Quantization to 16x8-bit not yet supported for op: '(\w+)'")
+_ROUTES = (
+    "Ways out: another format (onnx, saved_model:frozen, frozen_pb); {select}--inputs and --outputs, to "
+    "leave what is before or after outside."
+)
+_SELECT = "--select-ops, which needs a runtime with TensorFlow's own kernels; "
+
+
+def tables(frozen: Frozen) -> str:
+    """The refusal of a model with lookup tables."""
+    found = [
+        layers.describe(op, layers.nodes_of(frozen.graph, op))
+        for op in sorted({n.op for n in frozen.graph.node if n.op.startswith("LookupTableFind")})
+    ]
+    return (
+        "The model looks things up in a table, which TensorFlow Lite's built-in operations cannot: "
+        f"{'; '.join(found) or 'LookupTable'}. {_ROUTES.format(select='')}"
+    )
+
+
+def reason(text: str, frozen: Frozen, batch: int | None, precision: str) -> str:
+    """The converter's message in words: the operations, nodes and layers without a built-in operation."""
+    select, custom = _ops(_LISTED, text), _ops(_CUSTOM, text)
+    named = sorted({*select, *custom} or set(_NAMED.findall(text)))
+    if "element_shape to be static" in text and batch is None:
+        return (
+            f"TensorFlow Lite needs a fixed batch size for this model's loop ({', '.join(named)}): "
+            "freeze it with --batch 1."
+        )
+    if named:
+        where = "; ".join(layers.describe(op, layers.nodes_of(frozen.graph, op)) for op in named)
+        routes = _ROUTES.format(select="" if custom else _SELECT)
+        return f"TensorFlow Lite has no built-in operation for {where}. {routes}"
+    without = sorted(set(_NO_16X8.findall(text)))
+    if without:
+        return (
+            f"TensorFlow Lite has no {precision} kernel for {', '.join(without)}. Ways out: int8, dynamic or "
+            "fp16."
+        )
+    return (
+        f"The TensorFlow Lite converter failed: {clean(text.splitlines()[0] if text else 'no message', 300)}"
+    )
+
+
+def _ops(pattern: re.Pattern[str], text: str) -> set[str]:
+    found = pattern.search(text)
+    return {op.strip(" .") for op in found.group(1).split(",") if op.strip(" .")} if found else set()
