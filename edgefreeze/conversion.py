@@ -138,7 +138,9 @@ def convert(
             progress.step("cache", "nothing changed: taking what an earlier build made and proved")
             return known, True
     result = client.run(asked, on_event=stages(progress), log=log_file(log), timeout_s=LONGEST_S)
-    conversion = msgspec.convert(result, Conversion, strict=False)
+    conversion = replace(
+        msgspec.convert(result, Conversion, strict=False), labels=options.labels, normalise=options.normalise
+    )
     started = time.monotonic()
     proved = prove_all(conversion, folder, options.tolerances, progress)
     proved = replace(proved, seconds={**proved.seconds, "prove": round(time.monotonic() - started, 3)})

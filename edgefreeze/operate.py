@@ -42,6 +42,7 @@ def _app(helper: Helper, entry: dict[str, Any]) -> dict[str, Any]:
             "created": _text(r.get("created"), 40),
             "target": _text(r.get("target"), 64),
             "formats": [_text(f, 40) for f in r.get("formats", []) if isinstance(f, str)],
+            "preferred": _key(r.get("preferred")),
             "bytes": _count(r.get("bytes")),
         }
         for r in _entries(helper, entry, "releases")
@@ -185,6 +186,12 @@ def _entries(helper: Helper, found: dict[str, Any], key: str) -> list[dict[str, 
 
 def _text(value: Any, limit: int) -> str | None:
     return clean(value, limit) if isinstance(value, str) else None
+
+
+def _key(value: Any) -> str | None:
+    """An artifact's name as a person has it: what the device says, without a precision that is none."""
+    text = _text(value, 130)
+    return text.removesuffix(":fp32") if text else None
 
 
 def _count(value: Any) -> int | None:

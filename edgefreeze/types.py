@@ -152,6 +152,10 @@ class Conversion:
     peak_bytes: int
     seconds: dict[str, float] = field(default_factory=dict)
     states: tuple[State, ...] = ()
+    labels: tuple[str, ...] = ()
+    """Names of the classes, where the user gave them."""
+    normalise: str | None = None
+    """How pixels are prepared for the inputs, where the user said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

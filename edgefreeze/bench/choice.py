@@ -47,12 +47,7 @@ def fastest(duel: DuelResult, *, memory_bytes: int | None = None) -> Choice | No
             RunnerUp(
                 artifact=c.format,
                 p50_ms=c.p50_ms,
-                reason=out.get(c.format)
-                or (
-                    "no difference shown"
-                    if c in level
-                    else f"{_median(c) / _median(chosen):.2f} times slower"
-                ),
+                reason=out.get(c.format) or _beside(c, chosen, level),
             )
             for c in sorted((c for c in duel.contestants if c is not chosen), key=_median)
         ),

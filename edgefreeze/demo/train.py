@@ -1,8 +1,8 @@
 """Trains a small CNN on the handwritten digits that scikit-learn carries, in a process of its own.
 
 python -m edgefreeze.demo.train FOLDER   writes into FOLDER: digits_savedmodel; digits_test.npz, inputs
-under the signature's name and true classes under "label"; digits.npz, sixteen of those inputs alone; and
-accuracy.json
+under the signature's name and true classes under "label"; digits.npz, sixteen of those inputs alone;
+digits_typical.npz, inputs of the training set, to calibrate on; and accuracy.json
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SEED = 7
+TYPICAL = 300
 
 
 def digits() -> tuple[Any, Any, Any, Any]:
@@ -71,6 +72,7 @@ def train(folder: Path) -> float:
     tf.saved_model.save(net, str(folder / "digits_savedmodel"), signatures={"serving_default": serve})
     np.savez(folder / "digits_test.npz", image=x_test, label=y_test.astype("int64"))
     np.savez(folder / "digits.npz", image=x_test[:16])
+    np.savez(folder / "digits_typical.npz", image=x_train[:TYPICAL])
     (folder / "accuracy.json").write_text(json.dumps({"accuracy": accuracy}))
     return accuracy
 

@@ -23,7 +23,7 @@ from edgefreeze.device.protocol import SHA256, canonical, is_safe_path
 from edgefreeze.errors import Failure
 from edgefreeze.runtimes import table
 from edgefreeze.targets import Target
-from edgefreeze.types import Artifact, Conversion
+from edgefreeze.types import Artifact, Conversion, Tensor
 
 SCHEMA = 1
 GOLDEN = "golden.npz"
@@ -113,11 +113,17 @@ def assemble(
             for c in files
         ],
         "requires": requires,
+        "model": {
+            "signature": conversion.signature,
+            "inputs": [_interface(t) for t in conversion.inputs],
+            "outputs": [_interface(t) for t in conversion.outputs],
+            "labels": list(conversion.labels),
+            "normalise": conversion.normalise,
+        },
         "provenance": {
             "edgefreeze": edgefreeze.__version__,
             "model_kind": conversion.model_kind,
             "model_sha256": conversion.model_sha256,
-            "signature": conversion.signature,
             "freeze": msgspec.to_builtins(target.freeze),
             "versions": {k: v for k, v in sorted(conversion.versions.items()) if k != "python"},
         },
@@ -148,6 +154,15 @@ def assemble(
         artifacts=tuple(artifacts),
         contents=(*files, golden),
     )
+
+
+def _interface(tensor: Tensor) -> dict[str, Any]:
+    """An input or output as an application knows it, whatever the artifact."""
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype,
+        "shape": None if tensor.shape is None else list(tensor.shape),
+    }
 
 
 def _describe(artifact: Artifact) -> dict[str, Any]:

@@ -118,6 +118,12 @@ def print_export(console: Console, made: Exported) -> None:
     console.print(f"[dim]golden inputs: {made.golden}[/]")
 
 
+def _formats(release: dict[str, Any]) -> str:
+    """A release's artifacts; the one that runs there because a duel chose it stands out."""
+    chosen = release["preferred"]
+    return " ".join(f"[bold]{f}[/] (runs)" if f == chosen else f for f in release["formats"])
+
+
 def _shape(tensor: Tensor) -> str:
     if tensor.shape is None:
         return "?"
@@ -278,7 +284,7 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
             role = "previous" if release["release"] == app["previous"] and not role else role
             table.add_row(
                 short(release["release"]), role, release["created"] or "", release["target"] or "",
-                size(release["bytes"] or 0), " ".join(release["formats"]),
+                size(release["bytes"] or 0), _formats(release),
             )  # fmt: skip
         console.print(table)
     if found["disk_free_bytes"] is not None:

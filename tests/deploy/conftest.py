@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import edgefreeze.cache
 import edgefreeze.deploy
 from edgefreeze import targets
 from edgefreeze.build import Built, build
@@ -60,6 +61,14 @@ def releases(small: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
             wanted=tuple(f for f in target.formats if f.format == "tflite"),
         )
     return made
+
+
+@pytest.fixture(autouse=True)
+def own_build_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tests break must be built, and what they build must not be taken elsewhere. Runtimes' trees
+    stay in the user's cache."""
+    folder = tmp_path_factory.getbasetemp() / "builds"
+    monkeypatch.setattr(edgefreeze.cache, "_root", lambda: folder)
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+"""The artifact that a device's duel chooses."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+
+from edgefreeze.bench.choice import fastest
+from edgefreeze.bench.result import Contestant, DuelResult
+
+
+def contestant(name: str, ms: float, *, peak: int = 50_000_000, failed: str | None = None) -> Contestant:
+    draw = random.Random(name)
+    rounds = tuple(tuple(int(ms * 1e6 * draw.uniform(0.98, 1.02)) for _ in range(10)) for _ in range(20))
+    return Contestant(
+        format=name,
+        samples_ns=() if failed else rounds,
+        p50_ms=None if failed else ms,
+        p90_ms=None,
+        p99_ms=None,
+        cold_start=None,
+        memory={"rss_bytes": peak, "peak_bytes": peak},
+        bytes=1000,
+        failed=failed,
+    )
+
+
+def duel(*contestants: Contestant) -> DuelResult:
+    facts: Any = None
+    return DuelResult(
+        schema=1, release="r", device="cam1", emulated=False, threads=1, seed=1, facts=facts, environment=(),
+        contestants=contestants, comparisons=(),
+    )  # fmt: skip
+
+
+def test_the_fastest_is_chosen_and_the_others_are_told() -> None:
+    found = fastest(duel(contestant("frozen_pb", 4), contestant("tflite", 2), contestant("tflite:int8", 1)))
+    assert found is not None
+    assert (found.artifact, found.reason) == ("tflite:int8", "the fastest of 3 on cam1")
+    assert [r.artifact for r in found.runners_up] == ["tflite", "frozen_pb"]
+    assert found.runners_up[0].reason == "takes 2.00 times as long"
+    assert found.runners_up[1].p50_ms == 4
+    msgspec.json.encode(found)
+
+
+def test_of_those_that_are_level_the_preferred_one_is_chosen() -> None:
+    found = fastest(duel(contestant("tflite", 1.0), contestant("onnx", 0.9999), contestant("frozen_pb", 3)))
+    assert found is not None
+    assert found.artifact == "tflite"
+    assert "no difference shown from onnx" in found.reason
+    assert found.runners_up[0].reason == "no difference shown"
+
+
+def test_what_failed_or_takes_too_much_memory_is_not_chosen() -> None:
+    found = fastest(
+        duel(
+            contestant("tflite", 1, peak=400_000_000),
+            contestant("onnx", 0.5, failed="killed"),
+            contestant("frozen_pb", 9),
+        ),
+        memory_bytes=300_000_000,
+    )
+    assert found is not None
+    assert found.artifact == "frozen_pb"
+    reasons = {r.artifact: r.reason for r in found.runners_up}
+    assert reasons == {
+        "tflite": "takes 400.0 MB of memory; 300.0 MB are allowed",
+        "onnx": "failed: killed",
+    }
+    assert fastest(duel(contestant("onnx", 1, failed="x"))) is None
