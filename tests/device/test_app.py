@@ -374,3 +374,54 @@ def test_an_app_folder_that_is_a_link_is_not_followed(start: Any, root: Path, tm
     error = helper.refuse("open_app", {"app": "cam", "who": "tester", "mode": "write"})
     assert error["code"] == "store-io"
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def several(made: Any) -> Any:
+    """A release with a verified artifact in two precisions, and one that is not verified."""
+    files = {"a": b"a", "b": b"b", "c": b"c"}
+    what = (("a", "fp32", "verified"), ("b", "int8", "verified"), ("c", "fp16", "unverified"))
+    return made(
+        files=files,
+        artifacts=[
+            {"format": "tflite", "precision": p, "status": s, "path": path, "runtime": "tflite"}
+            for path, p, s in what
+        ],
+        python="/nonexistent/python3",
+        runtimes={"tflite": {"tree": None}},
+    )
+
+
+def test_a_release_says_what_is_preferred_where_it_runs(start: Any, made: Any, root: Path) -> None:
+    helper, release = start(), several(made)
+    release.stage(helper)
+    ask = {**release.named, "allow_unverified": True}
+    for wrong in ("onnx", "tflite:fp16", "tflite:16x8"):
+        assert helper.refuse("activate", {**ask, "prefer": wrong})["code"] == "no-artifact"
+    # Preferring is part of the switch, which needs its self-test as ever.
+    assert helper.refuse("activate", {**ask, "prefer": "tflite:int8"})["code"] == "not-tested"
+    (app,) = helper.ask("status", {"app": "cam"})["apps"]
+    assert app["releases"][0]["preferred"] == "tflite:int8"
+    assert app["releases"][0]["formats"] == ["tflite", "tflite:int8", "tflite:fp16"]
+    (root / "apps" / "cam" / "releases" / release.id / "preferred.json").write_text("{")
+    (app,) = helper.ask("status", {"app": "cam"})["apps"]
+    assert app["releases"][0]["preferred"] is None
+
+
+@pytest.mark.parametrize(
+    ("preferred", "wanted", "chosen"),
+    [
+        (None, None, "fp32"),
+        ("tflite:int8", None, "int8"),
+        ("tflite:int8", "tflite", "fp32"),
+        (None, "tflite:int8", "int8"),
+    ],
+)
+def test_what_runs_is_what_is_asked_for_or_preferred_or_first(
+    made: Any, preferred: str | None, wanted: str | None, chosen: str
+) -> None:
+    from types import SimpleNamespace
+
+    from edgefreeze.device.measure import choose
+
+    bench: Any = SimpleNamespace(manifest=several(made).manifest, preferred=preferred)
+    assert choose(bench, wanted)["precision"] == chosen

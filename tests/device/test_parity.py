@@ -173,3 +173,33 @@ def test_unequal_numbers_of_cases_are_no_comparison() -> None:
     for reference, candidate in (([], []), ([y], []), ([y], [y, y])):
         with pytest.raises(ValueError, match="cases"):
             compare(reference, candidate, 0.0)
+
+
+def test_tolerance_by_name_may_say_what_holds_for_the_others() -> None:
+    a = np.arange(3.0)
+    outputs = compare([{"a": a, "b": a}], [{"a": a + 0.1, "b": a + 0.1}], {"a": 0.01, "": 0.1})["outputs"]
+    assert [(o["ok"], o["tolerance"]) for o in outputs] == [(False, 0.01), (True, 0.1)]
+
+
+def test_an_output_that_clips_fails_whatever_the_tolerance() -> None:
+    reference = np.linspace(-1, 1, 40)
+    result = one(reference, np.clip(reference * 20, -0.9, 0.9), 1.0)
+    assert not result["ok"]
+    assert "saturated" in result["reason"]
+    # A classifier that is sure has most of its values at the bottom, and so has what computes the same.
+    sure = np.zeros((4, 10))
+    sure[:, 3] = 1.0
+    assert one(sure + 1e-7, sure, 1e-3)["ok"]
+    # Steps of eight bits are no saturation.
+    assert one(reference, np.round(reference * 127) / 127, 1e-2)["ok"]
+
+
+def test_a_constant_output_fails_at_the_widest_tolerance_too() -> None:
+    reference = [{"y": np.array([0.0, 10.0]) + i * 0.2} for i in range(4)]
+    assert not compare(reference, [{"y": np.array([0.3, 10.3])}] * 4, 1.0)["ok"]
+
+
+def test_sqnr_is_the_energy_of_the_signal_over_that_of_the_noise() -> None:
+    signal = np.array([3.0, 4.0])
+    assert one(signal, signal + np.array([0.0, 0.05]), 1.0)["sqnr_db"] == pytest.approx(40.0)
+    assert one(signal, signal, 1.0)["sqnr_db"] is None
