@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ class Comparison:
     candidate: str
     ratio: float | None
     interval: tuple[float, float] | None
-    """Bootstrap interval at CONFIDENCE that resamples rounds."""
+    """Bootstrap interval at CONFIDENCE that resamples rounds (see expanded_tail)."""
     verdict: Verdict
     reason: str | None = None
 
@@ -38,6 +39,21 @@ def percentile_ms(samples_ns: Sequence[int], percent: int) -> float | None:
     if len(samples_ns) < ENOUGH[percent]:
         return None
     return float(np.percentile(np.asarray(samples_ns, dtype=np.float64), percent)) / 1e6
+
+
+def expanded_tail(tail: float, count: int) -> float:
+    """The tail at which a percentile bootstrap of `count` observations really leaves out `tail`.
+
+    The plain one is too narrow for few observations: identical artifacts came out different in 1.8 % of
+    duels instead of 1 %. Hesterberg's expanded percentile interval (What Teachers Should Know About the
+    Bootstrap, 2015, section 5.3): Phi(-sqrt(n / (n - 1)) t), t the quantile of Student's distribution, here
+    by its expansion in the normal one (Abramowitz and Stegun, 26.7.5).
+    """
+    normal, n = NormalDist(), count - 1
+    z = -normal.inv_cdf(tail)
+    t = z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
+    return normal.cdf(-((count / n) ** 0.5) * t)
 
 
 def compare(
@@ -69,7 +85,7 @@ def compare(
     logs = np.array([np.log(np.median(c) / np.median(b)) for b, c in pairs])
     draw = np.random.default_rng(seed).integers(0, len(logs), size=(RESAMPLES, len(logs)))
     middle = np.median(logs[draw], axis=1)
-    tail = (1 - CONFIDENCE) / 2
+    tail = expanded_tail((1 - CONFIDENCE) / 2, len(logs))
     low, high = (float(np.exp(np.quantile(middle, q))) for q in (tail, 1 - tail))
     verdict: Verdict = "faster" if high < 1 else "slower" if low > 1 else "no difference shown"
     return Comparison(

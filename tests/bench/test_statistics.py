@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgefreeze.bench.statistics import CONFIDENCE, ENOUGH, LEAST_ROUNDS, compare, percentile_ms
+from edgefreeze.bench.statistics import (
+    CONFIDENCE,
+    ENOUGH,
+    LEAST_ROUNDS,
+    compare,
+    expanded_tail,
+    percentile_ms,
+)
 
 
 def rounds(rng: np.random.Generator, factor: float, drift: np.ndarray) -> list[list[int]]:
@@ -47,6 +54,36 @@ def test_a_slower_candidate_is_found_and_the_same_one_is_not() -> None:
         same += tie.verdict == "no difference shown"
     assert found >= 190
     assert same >= 190
+
+
+@pytest.mark.parametrize(("count", "t"), [(20, 2.8609), (8, 3.4995), (100, 2.6264)])
+def test_the_tail_is_that_of_students_distribution(count: int, t: float) -> None:
+    """Quantiles of Student's t at 0.995 from the printed tables."""
+    from statistics import NormalDist
+
+    expected = NormalDist().cdf(-t * (count / (count - 1)) ** 0.5)
+    assert expanded_tail(0.005, count) == pytest.approx(expected, rel=0.02)
+
+
+def simulated(rng: np.random.Generator, factor: float) -> tuple[list[list[int]], list[list[int]]]:
+    """Two contestants whose rounds drift together, with noise of rounds and calls and an outlier now and
+    then; the second is `factor` as slow."""
+    drift = np.cumsum(rng.normal(0, 0.0125, 20))[:, None]
+    pair = []
+    for scale in (1.0, factor):
+        level = drift + rng.normal(0, 0.015, (20, 1)) + rng.normal(0, 0.03, (20, 10))
+        outliers = 1 + (rng.random((20, 10)) < 0.05) * rng.exponential(1, (20, 10))
+        pair.append((1e7 * scale * np.exp(level) * outliers).astype(int).tolist())
+    return pair[0], pair[1]
+
+
+@pytest.mark.slow
+def test_the_same_artifact_differs_in_at_most_one_duel_of_a_hundred() -> None:
+    rng = np.random.default_rng(5)
+    verdicts = [compare("a", "b", *simulated(rng, 1), seed=i).verdict for i in range(10_000)]
+    assert sum(v != "no difference shown" for v in verdicts) <= 100
+    slower = [compare("a", "b", *simulated(rng, 1.05), seed=i).verdict for i in range(1000)]
+    assert sum(v == "slower" for v in slower) >= 950
 
 
 def test_the_ratio_is_the_medians() -> None:
