@@ -54,6 +54,8 @@ class Request:
     wish: Wish = field(default_factory=Wish)
     bench: bool = True
     dry_run: bool = False
+    rate: int | None = None
+    """At most so many bytes a second are sent."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -154,7 +156,7 @@ def _ship(
     outcome.previous, outcome.active = before.active, before.active
     with clock("send"):
         _announce(ship, helper, progress)
-        outcome.bytes_sent = session.send(helper, ship, progress)
+        outcome.bytes_sent = session.send(helper, ship, progress, request.rate)
         outcome.bytes_saved = ship.bytes_total - outcome.bytes_sent
     with clock("verify"):
         session.stage(helper, ship, facts, runtimes.table().runner, progress)

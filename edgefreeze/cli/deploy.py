@@ -9,7 +9,7 @@ import click
 
 from edgefreeze.cli import output
 from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
-from edgefreeze.cli.options import Where, app_name, app_option, ask, device_options, output_options
+from edgefreeze.cli.options import Rate, Where, app_name, app_option, ask, device_options, output_options
 
 if TYPE_CHECKING:
     from edgefreeze.build import Wish
@@ -36,6 +36,7 @@ Examples:
 @wish_options
 @click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")
 @click.option("--no-bench", is_flag=True, help="Do not measure.")
+@click.option("--limit-rate", "rate", type=Rate(), help="Send at most so much a second: 200k, 1.5M (bytes).")
 @click.option("-n", "--dry-run", is_flag=True, help="Build, prove and plan; send and switch nothing.")
 @output_options
 def command(
@@ -46,6 +47,7 @@ def command(
     wish: Wish,
     no_bench: bool,
     dry_run: bool,
+    rate: int | None,
     as_json: bool,
     quiet: bool,
     debug: bool,
@@ -69,6 +71,7 @@ def command(
         wish=wish,
         bench=not no_bench,
         dry_run=dry_run,
+        rate=rate,
     )
     with show(as_json=as_json, quiet=quiet) as progress:
         outcome = deploy(request, progress, ask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +21,24 @@ from edgefreeze.targets import Target
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_TARGET = "x86"
+
+
+class Rate(click.ParamType[int]):
+    """Bytes a second: "800", "200k", "1.5M"; decimal units."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number. Raises click.BadParameter below 1 kB a second, over which no deployment ends."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)(?:[bB](?:/s)?)?", str(value).strip())
+        if not match:
+            self.fail(f"{value!r} is no rate, such as 200k or 1.5M", param, ctx)
+        number = int(float(match[1]) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()])
+        if number < 1000:
+            self.fail(f"{value!r} is less than 1 kB a second", param, ctx)
+        return number
 
 
 def output_options(function: F) -> F:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ class ShipPlan:
     runtimes: tuple[RuntimePlan, ...]
     bring: tuple[Content, ...]
     """Missing there, each digest once, in the order to send."""
+    offsets: dict[str, int]
+    """Of those, by digest: how much an earlier try left there before it broke off."""
     bytes_total: int
     """All that the release and its runtimes consist of."""
     bytes_needed: int
@@ -52,16 +54,23 @@ def everything(release: Release, runtimes: Iterable[RuntimePlan]) -> tuple[Conte
     return tuple(found.values())
 
 
-def plan(release: Release, runtimes: tuple[RuntimePlan, ...], missing: frozenset[str]) -> ShipPlan:
-    """The plan, given the digests that the device says it lacks."""
+def plan(
+    release: Release,
+    runtimes: tuple[RuntimePlan, ...],
+    missing: frozenset[str],
+    partial: Mapping[str, int] | None = None,
+) -> ShipPlan:
+    """The plan, given the digests that the device says it lacks, and how much it has of some of those."""
     content = everything(release, runtimes)
     bring = tuple(c for c in content if c.sha256 in missing)
+    offsets = {c.sha256: min((partial or {}).get(c.sha256, 0), c.bytes) for c in bring}
     return ShipPlan(
         release=release,
         runtimes=runtimes,
         bring=bring,
+        offsets={digest: offset for digest, offset in offsets.items() if offset > 0},
         bytes_total=sum(c.bytes for c in content),
-        bytes_needed=sum(c.bytes for c in bring),
+        bytes_needed=sum(c.bytes - offsets[c.sha256] for c in bring),
     )
 
 

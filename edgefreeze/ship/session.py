@@ -93,15 +93,25 @@ def ask_missing(helper: Helper, release: Release, runtimes: tuple[RuntimePlan, .
     missing = result.get("missing")
     if not isinstance(missing, list) or not all(isinstance(m, str) for m in missing):
         raise Failure("protocol", f"{helper.where}: the list of missing content makes no sense")
-    return plan(release, runtimes, frozenset(missing))
+    partial = result.get("partial")
+    known = partial if isinstance(partial, dict) else {}
+    resumable = {str(k): v for k, v in known.items() if isinstance(v, int) and not isinstance(v, bool)}
+    return plan(release, runtimes, frozenset(missing), resumable)
 
 
-def send(helper: Helper, ship: ShipPlan, progress: Progress) -> int:
-    """Bring what is missing, and put the runtimes' trees together. Returns the payload bytes sent."""
-    progress.step("send", f"sending {size(ship.bytes_needed)}", ship.bytes_needed)
+def send(helper: Helper, ship: ShipPlan, progress: Progress, rate: int | None = None) -> int:
+    """Bring what is missing, at most `rate` bytes a second, and put the runtimes' trees together. Returns the
+    payload bytes sent."""
+    resumed = sum(ship.offsets.values())
+    before = f", after {size(resumed)} that were sent before" if resumed else ""
+    progress.step("send", f"sending {size(ship.bytes_needed)}{before}", ship.bytes_needed)
     sent = helper.put(
-        (Upload(c.sha256, c.bytes, lambda c=c: c.source.open("rb")) for c in ship.bring),  # type: ignore[misc]
+        (
+            Upload(c.sha256, c.bytes, lambda c=c: c.source.open("rb"), ship.offsets.get(c.sha256, 0))  # type: ignore[misc]
+            for c in ship.bring
+        ),
         progress.advance,
+        rate,
     )
     helper.request("commit", silence_s=600)
     for runtime in ship.runtimes:

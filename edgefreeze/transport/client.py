@@ -15,6 +15,7 @@ from edgefreeze.errors import CODES, Failure
 from edgefreeze.inventory import Device, local_root
 from edgefreeze.text import clean, short
 from edgefreeze.transport.channel import Greeting, Stream, greet
+from edgefreeze.transport.pace import Pace
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -27,11 +28,13 @@ _AHEAD = 256
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Content to bring: its digest, its size, and how to open it."""
+    """Content to bring: its digest, its size, how to open it, and how much of it is there already, left by
+    a put that broke off. The device hashes that part too before it believes it."""
 
     sha256: str
     bytes: int
     open: Callable[[], BinaryIO]
+    offset: int = 0
 
 
 class Helper:
@@ -74,27 +77,34 @@ class Helper:
             number = self._send(op, args or {}, blob)
             return self._receive(number, op, on_event)
 
-    def put(self, uploads: Iterable[Upload], on_bytes: Callable[[int], None]) -> int:
+    def put(self, uploads: Iterable[Upload], on_bytes: Callable[[int], None], rate: int | None = None) -> int:
         """Send contents, pipelined, to the device's store. Returns the payload bytes sent.
 
-        on_bytes is told of every piece's size. Raises as request().
+        on_bytes is told of every piece's size; rate: at most so many bytes a second. Raises as request().
         """
         sent = 0
+        pace = Pace(rate)
         waiting: list[int] = []
         with self._lock, self._talking("put"):
             self._stream.set_timeout(SILENCE_S)
             for upload in uploads:
-                message = {"op": "put", "args": {"sha256": upload.sha256, "bytes": upload.bytes}}
-                waiting.append(self._write(message, upload.bytes))
+                args: dict[str, Any] = {"sha256": upload.sha256, "bytes": upload.bytes}
+                if upload.offset:
+                    args["offset"] = upload.offset
+                left = upload.bytes - upload.offset
+                waiting.append(self._write({"op": "put", "args": args}, left))
                 with upload.open() as file:
-                    left = upload.bytes
+                    file.seek(upload.offset)
                     while left:
-                        piece = file.read(min(protocol.MAX_DATA, left))
+                        piece = file.read(min(pace.piece(protocol.MAX_DATA), left))
                         if not piece:
                             raise Failure(
                                 "internal", f"{upload.sha256[:12]} is {left} bytes shorter than it was"
                             )
                         protocol.write_frame(self._stream.writer, b"D", piece)
+                        if rate is not None:
+                            self._stream.writer.flush()
+                            pace.sent(len(piece))
                         left -= len(piece)
                         sent += len(piece)
                         on_bytes(len(piece))

@@ -184,11 +184,14 @@ def test_an_artifact_damaged_on_the_way_never_becomes_active(
             data[len(data) // 2] ^= 0x10
             return bytes(data)
 
+        def seek(self, place: int) -> None:
+            self.file.seek(place)
+
     real = Helper.put
 
-    def damaging(self: Helper, uploads: Any, on_bytes: Any) -> int:
+    def damaging(self: Helper, uploads: Any, on_bytes: Any, rate: Any = None) -> int:
         return real(
-            self, [Upload(u.sha256, u.bytes, lambda u=u: Flipped(u.open())) for u in uploads], on_bytes
+            self, [Upload(u.sha256, u.bytes, lambda u=u: Flipped(u.open())) for u in uploads], on_bytes, rate
         )
 
     with monkeypatch.context() as patch:

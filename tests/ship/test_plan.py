@@ -45,6 +45,15 @@ def test_each_content_counts_once_and_only_the_missing_is_brought() -> None:
     assert (ship.bytes_total, ship.bytes_needed, ship.bytes_saved) == (157, 57, 100)
 
 
+def test_what_broke_off_is_resumed_and_counts_as_there() -> None:
+    lacking = frozenset({"b" * 64, "c" * 64})
+    ship = plan(RELEASE, (SHIPPED, OWN), lacking, {"b" * 64: 20, "c" * 64: 0, "f" * 64: 9})
+    assert ship.offsets == {"b" * 64: 20}
+    assert (ship.bytes_needed, ship.bytes_saved) == (37, 120)
+    # What a device says of more than there is, is not believed.
+    assert plan(RELEASE, (), lacking, {"b" * 64: 10**9}).bytes_needed == 0
+
+
 def test_the_binding_names_trees_and_the_devices_own() -> None:
     runner = {"tf_frozen": "tensorflow", "tflite": "litert", "onnxruntime": "onnxruntime"}
     assert binding(FACTS, (SHIPPED, OWN), runner) == {
