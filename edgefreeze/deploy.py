@@ -27,7 +27,7 @@ from edgefreeze.bench.result import Collector, DuelResult
 from edgefreeze.build import Built, Wish, build, wanted_formats
 from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
-from edgefreeze.inventory import Device
+from edgefreeze.inventory import Device, Service
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Release
 from edgefreeze.ship import session
@@ -54,6 +54,7 @@ class Request:
     wish: Wish = field(default_factory=Wish)
     bench: bool = True
     dry_run: bool = False
+    service: Service | None = None
     rate: int | None = None
     """At most so many bytes a second are sent."""
 
@@ -186,6 +187,7 @@ def _ship(
             progress,
             prefer=outcome.choice.artifact if outcome.choice else None,
             unverified=outcome.unverified,
+            service=request.service,
         )
         outcome.active = after.active
         if before.active == release.id:

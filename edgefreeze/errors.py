@@ -193,6 +193,21 @@ CODES: dict[str, Code] = {
     "bad-input": Code(
         CONFIG, "The inputs are not what the model takes.", "edgefreeze status; check names and shapes."
     ),
+    "hook-failed": Code(
+        ROLLED_BACK,
+        "The command that tells the application of the switch failed, so the device went back.",
+        "See what it said; run it by hand on the device.",
+    ),
+    "health-failed": Code(
+        ROLLED_BACK,
+        "The application was not well with the new release in time, so the device went back.",
+        "See the application's own log on the device.",
+    ),
+    "rollback-failed": Code(
+        ROLLBACK_FAILED,
+        "The release before is in its place again, and the command that tells the application failed.",
+        "Look at the device now: restart the application by hand.",
+    ),
     "no-app": Code(FAILED, "The device has no such app.", "edgefreeze status lists them."),
     "no-release": Code(FAILED, "The device has no such release.", "edgefreeze history lists them."),
     "no-previous": Code(FAILED, "There is no earlier release to return to.", "Deploy one."),
@@ -215,14 +230,6 @@ CODES: dict[str, Code] = {
         "See what else runs there, then try again.",
     ),
     "python-missing": Code(CONFIG, "The release's interpreter is not there any more.", "Deploy it again."),
-    "rollback-failed": Code(
-        ROLLBACK_FAILED,
-        "Switching back failed too: the device needs a look.",
-        "edgefreeze status --host HOST",
-    ),
-    "rolled-back": Code(
-        ROLLED_BACK, "The new release failed; the device is back on the old one.", "See why."
-    ),
     # Runtimes
     "runtime-unavailable": Code(
         CONFIG,

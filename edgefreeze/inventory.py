@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -14,6 +15,7 @@ from edgefreeze.device.protocol import NAME
 from edgefreeze.errors import Failure, nearest
 
 FILE = "edgefreeze.toml"
+Seconds = Annotated[float, msgspec.Meta(ge=0.05, le=86_400)]
 _INTERPRETER = re.compile(r"[A-Za-z0-9_./~+-]{1,255}")
 _DESTINATION = re.compile(r"(?:[A-Za-z0-9_.+-]+@)?[A-Za-z0-9_.:\[\]%-]{1,255}")
 
@@ -33,6 +35,26 @@ class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """edgefreeze's folder there; default ~/.edgefreeze."""
 
 
+class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `[service]` table: how the application on the device is told of a switch, and how it shows that it
+    is well. Commands are argument lists, and no shell reads them."""
+
+    restart: tuple[str, ...] = ()
+    """Run after each switch, such as ["systemctl", "--user", "restart", "doorbell"]."""
+    restart_timeout_s: Seconds = 30.0
+    """Seconds that it may take."""
+    health: tuple[str, ...] = ()
+    """Run until it ends with status 0 often enough; or health_url."""
+    health_url: str | None = None
+    """Asked, on the device, until it answers with a 2xx status often enough."""
+    successes: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+    """Successes in a row that are enough."""
+    period_s: Seconds = 1.0
+    """Seconds between two checks."""
+    deadline_s: Seconds = 60.0
+    """Seconds after which the device goes back to the release before."""
+
+
 class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What edgefreeze.toml may hold."""
 
@@ -50,6 +72,8 @@ class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The SavedModel's signature."""
     targets: str | None = None
     """A folder with targets of one's own."""
+    service: Service | None = None
+    """The application's own service on the devices."""
     devices: dict[str, DeviceEntry] = {}
     """The devices, by name: one [devices.NAME] table each."""
 
@@ -101,6 +125,9 @@ def load(folder: Path | None = None) -> Config:
         check_interpreter(entry.python, f"{file}: devices.{name}.python")
     if config.app is not None:
         check_name(config.app, f"{file}: app")
+    url = config.service.health_url if config.service else None
+    if url is not None and not re.fullmatch(r"https?://\S{1,1900}", url):
+        raise Failure("config-value", f"{file}: service.health_url", expected="http://…", found=url)
     return config
 
 

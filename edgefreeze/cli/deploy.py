@@ -71,6 +71,7 @@ def command(
         wish=wish,
         bench=not no_bench,
         dry_run=dry_run,
+        service=where.config.service,
         rate=rate,
     )
     with show(as_json=as_json, quiet=quiet) as progress:

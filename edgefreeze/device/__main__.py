@@ -3,6 +3,9 @@
 python3 -I edgefreeze-device.pyz serve --root DIR [--idle SECONDS]
 python3 -I edgefreeze-device.pyz runner
 python3 -I edgefreeze-device.pyz facts        this interpreter, as JSON
+python3 -I edgefreeze-device.pyz watch …      go back from a trial at its deadline, for the helper
+python3 -I edgefreeze-device.pyz exec -- …    a hook, for the helper
+python3 -I edgefreeze-device.pyz recover --root DIR   go back from trials that were cut, after a reboot
 python3 -I edgefreeze-device.pyz --version
 """
 
@@ -24,6 +27,14 @@ def main(arguments: List[str]) -> int:
     serve.add_argument("--idle", type=float, default=None, help="leave after so many silent seconds")
     commands.add_parser("runner", help="run one artifact, for the helper")
     commands.add_parser("facts", help="facts about this interpreter")
+    watch = commands.add_parser("watch", help="go back from a trial at its deadline, for the helper")
+    for name in ("--root", "--app", "--release"):
+        watch.add_argument(name, required=True)
+    watch.add_argument("--deadline", type=float, required=True)
+    execute = commands.add_parser("exec", help="run a hook, for the helper")
+    execute.add_argument("argv", nargs="+")
+    recover = commands.add_parser("recover", help="go back from trials that were cut, after a reboot")
+    recover.add_argument("--root", default=os.path.expanduser("~/.edgefreeze"))
     options = parser.parse_args(arguments)
     if options.version:
         from edgefreeze.device.protocol import PROTOCOL
@@ -39,6 +50,12 @@ def main(arguments: List[str]) -> int:
 
         print(json.dumps(interpreter_facts()))
         return 0
+    if options.command == "watch":
+        return _watch(options)
+    if options.command == "exec":
+        return _exec(options.argv)
+    if options.command == "recover":
+        return _recover(options.root)
     parser.print_usage(sys.stderr)
     return 2
 
@@ -59,6 +76,36 @@ def _runner() -> int:
     stdin, stdout = serve.take_stdio()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))  # the helper blocks them
     return runner.main(stdin, stdout)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from edgefreeze.device.changeover import watch
+
+    os.umask(0o077)
+    program = os.path.abspath(sys.argv[0])
+    watch(options.root, program, options.app, options.release, options.deadline)
+    return 0
+
+
+def _exec(argv: List[str]) -> int:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606 - without a shell is the point
+    except OSError as error:
+        print("%s: %s" % (argv[0], error.strerror), file=sys.stderr)
+        return 127
+
+
+def _recover(root: str) -> int:
+    from edgefreeze.device.session import Session
+
+    os.umask(0o077)
+    session = Session(os.path.realpath(root), os.path.abspath(sys.argv[0]))
+    for app in session.every_app():
+        for done in session.open(app.name, "recover")[1]:
+            print("%s: %s" % (app.name, done))
+    session.close()
+    return 0
 
 
 def run() -> NoReturn:

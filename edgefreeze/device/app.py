@@ -8,7 +8,7 @@ and goes back to the release that was committed.
 import os
 from typing import Any, Dict, List, Optional
 
-from edgefreeze.device import files, manifest, state
+from edgefreeze.device import files, manifest, service, state
 from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.lock import AppLock
 from edgefreeze.device.releases import Releases
@@ -20,8 +20,10 @@ _ACTIVATIONS = ("activated", "rolled-back", "adopted")
 class App:
     """An app's folder, to read. open_for_writing() before anything is changed."""
 
-    def __init__(self, root: str, name: str, store: Store) -> None:
+    def __init__(self, root: str, name: str, store: Store, program: str = "") -> None:
         self.name = name
+        self.root = root
+        self.program = program
         self._apps = os.path.join(root, "apps")
         self.folder = os.path.join(self._apps, name)
         self.memory = state.Memory(self.folder)
@@ -89,7 +91,9 @@ class App:
             self.memory.point(known["active"])
             self.memory.write(state.committed(known["active"], known["previous"]))
             self.memory.log("recovered", known["active"], known["trial"], self.who, why)
-            return ["went back from the trial of %s: %s" % (known["trial"], why)]
+            done = ["went back from the trial of %s: %s" % (known["trial"], why)]
+            failed = self.tell(known["active"], otherwise=known["trial"])
+            return done if failed is None else [*done, failed]
         if current == known["active"]:
             return []
         if known["active"] is not None and current is None:
@@ -99,6 +103,35 @@ class App:
         self.memory.write(state.committed(current, known["active"]))
         self.memory.log("adopted", current, known["active"], self.who, "`current` was changed by other means")
         return ["`current` had been changed by other means to %s" % current]
+
+    # --- the application's service
+
+    def told(self, release: str) -> service.Where:
+        """What a hook is told of."""
+        return service.Where(self.name, release, self.folder, self.program)
+
+    def tell(self, release: Optional[str], otherwise: Optional[str] = None) -> Optional[str]:
+        """Run a release's hook after going back to it; why that failed, which the history has too.
+
+        otherwise: whose hook runs where the release was installed without one.
+        """
+        plan = None
+        for name in (release, otherwise):
+            plan = plan or (self.releases.service(name) if name is not None else None)
+        if release is None or plan is None:
+            return None
+        try:
+            service.tell(plan, self.told(release))
+        except DeviceError as error:
+            self.memory.log("hook-failed", release, None, self.who, error.message[:4000])
+            return error.message
+        return None
+
+    def go_back(self, why: str) -> Optional[str]:
+        """End the trial that is under way with the release before; why its hook failed, None where not."""
+        with storage("switching back"):
+            done = self._recover(why)
+        return done[1] if len(done) > 1 else None
 
     def activate(
         self,
@@ -182,6 +215,14 @@ class App:
             raise
         with storage("switching back"):
             self._switch(release, "rolled-back", False, None)
+        failed = self.tell(release, otherwise=active)
+        if failed is not None:
+            raise DeviceError(
+                "rollback-failed",
+                "release %s is active again, but %s" % (release[:12], failed),
+                "a hook that ends well",
+                release,
+            )
         return {"release": release, "previous": active, "changed": True}
 
     def _switch(self, release: str, event: str, trial: bool, detail: Optional[str]) -> None:

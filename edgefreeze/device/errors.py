@@ -10,6 +10,8 @@ CODES = (
     "device-internal",
     "digest-mismatch",
     "disk-space",
+    "health-failed",  # the release before runs again
+    "hook-failed",  # the same
     "in-use",  # it is the release that is active
     "locked",
     "missing-content",  # the store lacks what a tree or a release is made of
@@ -20,6 +22,7 @@ CODES = (
     "not-tested",
     "protocol",
     "python-missing",
+    "rollback-failed",  # the release before is in its place, and its hook failed
     "runner-died",
     "runner-timeout",
     "runtime-failed",

@@ -12,7 +12,15 @@ from edgefreeze.device.files import parse_json
 from edgefreeze.device.trees import conflicting_path
 
 SCHEMA = 1
-RESERVED = ("manifest.json", "envelope.json", "binding.json", "selftest.json", "preferred.json", "golden")
+RESERVED = (
+    "manifest.json",
+    "envelope.json",
+    "binding.json",
+    "selftest.json",
+    "preferred.json",
+    "service.json",
+    "golden",
+)
 """Names in a release folder that its files cannot have."""
 GOLDEN = "golden/golden.npz"
 RUNTIME_NAME = checks.text(32, re.compile(r"[a-z][a-z0-9_]*"), "a runtime's module name")

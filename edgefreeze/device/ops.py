@@ -9,9 +9,11 @@ import subprocess
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set
 
 from edgefreeze.device import checks, files, manifest, probe, protocol, state, trees
+from edgefreeze.device.changeover import change_over
 from edgefreeze.device.duel import Duel, check_plan
 from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.measure import GREETING_S, choose, selftest
+from edgefreeze.device.service import check_plan as check_service
 from edgefreeze.device.session import Session
 
 MAX_INFER = 256 << 20
@@ -176,13 +178,12 @@ def _bench(session: Session, request: Request) -> Result:
 def _activate(session: Session, request: Request) -> Result:
     args = request.args
     app = session.opened(args["app"])
-    changed = app.activate(
-        args["release"],
-        args.get("trial", False),
-        args.get("allow_unverified", False),
-        args.get("detail"),
-        args.get("prefer"),
-    )
+    how = {name: args[name] for name in ("allow_unverified", "detail", "prefer") if name in args}
+    plan = args.get("service")
+    if plan is not None:
+        changed = change_over(app, args["release"], plan, request.event, **how)
+    else:
+        changed = app.activate(args["release"], args.get("trial", False), **how)
     return dict(app.where(), changed=changed)
 
 
@@ -305,6 +306,7 @@ OPERATIONS: Dict[str, Operation] = {
                 "allow_unverified": checks.flag,
                 "detail": checks.text(4096),
                 "prefer": checks.text(130),
+                "service": check_service,
             },
         ),
     ),

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 from edgefreeze.device import checks, files, manifest, protocol
 from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.lock import utc_now
+from edgefreeze.device.service import check_plan
 from edgefreeze.device.store import Store
 
 Progress = Callable[[int, int], None]
@@ -234,6 +235,24 @@ class Releases:
             return None
         artifact: str = record["artifact"]
         return artifact
+
+    # --- the application's service
+
+    def keep_service(self, release: str, plan: Dict[str, Any]) -> None:
+        """Keep how the application is told of this release. Raises no-release, store-io."""
+        self.require_whole(release)
+        with storage("keeping the hook"):
+            files.write_json(os.path.join(self.folder(release), "service.json"), plan)
+
+    def service(self, release: str) -> Optional[Dict[str, Any]]:
+        """How the application is told of a release, None where it is not."""
+        try:
+            plan: Dict[str, Any] = files.read_json(
+                os.path.join(self.folder(release), "service.json"), check_plan
+            )
+        except (OSError, checks.Invalid):
+            return None
+        return plan
 
     # --- throwing away
 

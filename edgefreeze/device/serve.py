@@ -107,14 +107,18 @@ class Helper:
             raise protocol.ProtocolError("a request without a number")
         size = protocol.blob_size(message)
         blob = protocol.read_blob(lambda: self._reader.get(self._idle_s), size)
-        request = ops.Request(
-            message.get("args", {}), blob, size, lambda event: self._writer.event(number, event)
-        )
+        request = ops.Request(message.get("args", {}), blob, size, lambda event: self._tell(number, event))
         self._writer.begin(number)
         error = self._answer(number, message.get("op"), request)
         for _ in blob:  # what nobody took, so that the next frame is the next request
             pass
         return error is not None or message.get("op") != "bye"
+
+    def _tell(self, number: int, event: Dict[str, Any]) -> None:
+        """Send an event. Raises EndOfStream where nobody listens any more, so that long jobs end."""
+        if self._gone.is_set():
+            raise protocol.EndOfStream("the host is gone")
+        self._writer.event(number, event)
 
     def _answer(self, number: int, op: Any, request: ops.Request) -> Optional[DeviceError]:
         try:

@@ -24,7 +24,7 @@ class Session:
     def app(self, name: str) -> App:
         """An app, to read; it need not be there."""
         known = self._apps.get(name)
-        return App(self.root, name, self.store) if known is None else known
+        return App(self.root, name, self.store, self.program) if known is None else known
 
     def existing(self, name: str) -> App:
         """An app that must be there. Raises no-app."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from edgefreeze.errors import Failure
+from edgefreeze.inventory import Service
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Release
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan, binding, everything, plan
@@ -226,13 +227,32 @@ def activate(
     *,
     prefer: str | None = None,
     unverified: tuple[str, ...] = (),
+    service: Service | None = None,
 ) -> AppState:
     """Switch the app to the release. prefer: the artifact that runs there unless another is named;
-    unverified: those that nothing could be proved of, for the history."""
+    unverified: those that nothing could be proved of, for the history; service: how the application is told,
+    and shows that it is well.
+
+    Raises Failure hook-failed, health-failed: the device runs what it ran; rollback-failed.
+    """
     progress.step("activate", f"switching to {short(release.id)}")
     args: dict[str, Any] = {"app": release.manifest["app"], "release": release.id}
     if prefer is not None:
         args["prefer"] = prefer
     if unverified:
         args |= {"allow_unverified": True, "detail": "unverified: " + ", ".join(unverified)}
-    return app_state(helper.request("activate", args))
+    if service is not None:
+        args["service"] = msgspec.to_builtins(service)
+
+    def on_event(event: dict[str, Any]) -> None:
+        if event.get("kind") == "service":
+            progress.step(
+                "service", "waiting for the application" if event.get("step") == "health" else "hook"
+            )
+
+    try:
+        return app_state(helper.request("activate", args, on_event=on_event))
+    except Failure as failure:
+        if failure.code in ("hook-failed", "health-failed", "rollback-failed"):
+            failure.fields = {"release": release.id, "rolled_back": True}
+        raise
