@@ -331,6 +331,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "shipped-targets": _shipped,
     "packages": _packages,
     "config-keys": lambda: keys(inventory.ConfigFile, inventory),
+    "service-keys": lambda: keys(inventory.Service, inventory),
     "device-keys": lambda: keys(inventory.DeviceEntry, inventory),
     "device-imports": _imports,
     "layers": _layers,
