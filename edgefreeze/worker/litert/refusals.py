@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from edgefreeze.text import clean
 from edgefreeze.worker import layers
 from edgefreeze.worker.freeze import Frozen
+from edgefreeze.worker.graphs import bodies
+from edgefreeze.worker.litert import flatbuffer, isolated
 
 _LISTED = re.compile(r"(?:TF Select|Select TF|Flex) ops: ([\w., ]+)")
 _CUSTOM = re.compile(r"[Cc]ustom ops: ([\w., ]+)")
 _NAMED = re.compile(r"'tf\.(\w+)' op")
 _NO_16X8 = re.compile(r"Quantization to 16x8-bit not yet supported for op: '(\w+)'")
+_LOOPS = ("While", "StatelessWhile", "If", "StatelessIf")
 _ROUTES = (
     "Ways out: another format (onnx, saved_model:frozen, frozen_pb); {select}--inputs and --outputs, to "
     "leave what is before or after outside."
 )
+_LOWER = "Ways out: dynamic or fp16; --inputs and --outputs, to leave what is before or after outside."
 _SELECT = "--select-ops, which needs a runtime with TensorFlow's own kernels; "
 
 
@@ -29,6 +34,13 @@ def tables(frozen: Frozen) -> str:
         "The model looks things up in a table, which TensorFlow Lite's built-in operations cannot: "
         f"{'; '.join(found) or 'LookupTable'}. {_ROUTES.format(select='')}"
     )
+
+
+def floats(found: Mapping[str, Sequence[str]], precision: str) -> str:
+    """The refusal of a file that still computes with floats: operations, and what they give."""
+    kinds = sorted(set(found) - set(flatbuffer.AT_THE_ENDS)) or sorted(found)
+    where = "; ".join(layers.describe(kind, found[kind]) for kind in kinds)
+    return f"TensorFlow Lite has no {precision} kernel for {where}. {_LOWER}"
 
 
 def reason(text: str, frozen: Frozen, batch: int | None, precision: str) -> str:
@@ -46,9 +58,12 @@ def reason(text: str, frozen: Frozen, batch: int | None, precision: str) -> str:
         return f"TensorFlow Lite has no built-in operation for {where}. {routes}"
     without = sorted(set(_NO_16X8.findall(text)))
     if without:
+        return f"TensorFlow Lite has no {precision} kernel for {', '.join(without)}. {_LOWER}"
+    loops = sorted({n.name for _, n in bodies(frozen.graph) if n.op in _LOOPS})
+    if isolated.DIED in text and loops:
         return (
-            f"TensorFlow Lite has no {precision} kernel for {', '.join(without)}. Ways out: int8, dynamic or "
-            "fp16."
+            "TensorFlow's converter dies of measuring ranges inside a loop or a branch: "
+            f"{layers.describe('While or If', loops)}. {_LOWER}"
         )
     return (
         f"The TensorFlow Lite converter failed: {clean(text.splitlines()[0] if text else 'no message', 300)}"

@@ -30,6 +30,8 @@ def export(frozen: Frozen, opset: int) -> Any:
     Raises Unfit, naming the operations that ONNX does not have, or the size beyond protobuf's 2 GiB."""
     import tf2onnx
 
+    from edgefreeze.worker.onnx_models import operations  # noqa: F401 - tells tf2onnx of more operations
+
     if frozen.init_ops:
         raise Unfit(f"The model looks things up in a table, which ONNX has no operation for. {_ROUTES}")
     weights = frozen.graph.ByteSize()
