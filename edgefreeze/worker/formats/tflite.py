@@ -55,6 +55,8 @@ def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> 
     floats = flatbuffer.computed_in_floats(content) if precision in NEEDS_CALIBRATION else {}
     if floats:
         raise Unfit(refusals.floats(floats, precision))
+    if precision == "dynamic" and not flatbuffer.has_integer_weights(content):
+        raise Unfit(refusals.nothing(precision))
     try:
         content = flatbuffer.describe(
             content,

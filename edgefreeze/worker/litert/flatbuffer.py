@@ -81,6 +81,14 @@ def names(content: bytes) -> tuple[list[str], list[str]]:
     return [tensors[i] for i in graph.inputs], [tensors[i] for i in graph.outputs]
 
 
+def has_integer_weights(content: bytes) -> bool:
+    """Whether a file has tensors of 8 or 4 bits."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    small = (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT4)
+    return any(t.type in small for graph in read(content).subgraphs for t in graph.tensors)
+
+
 AT_THE_ENDS = ("QUANTIZE", "DEQUANTIZE")
 """Operations between floats and integers, which a model of integers has at its inputs and outputs only."""
 

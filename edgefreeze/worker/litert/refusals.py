@@ -15,6 +15,7 @@ _LISTED = re.compile(r"(?:TF Select|Select TF|Flex) ops: ([\w., ]+)")
 _CUSTOM = re.compile(r"[Cc]ustom ops: ([\w., ]+)")
 _NAMED = re.compile(r"'tf\.(\w+)' op")
 _NO_16X8 = re.compile(r"Quantization to 16x8-bit not yet supported for op: '(\w+)'")
+_NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
 _LOOPS = ("While", "StatelessWhile", "If", "StatelessIf")
 _ROUTES = (
     "Ways out: another format (onnx, saved_model:frozen, frozen_pb); {select}--inputs and --outputs, to "
@@ -43,6 +44,14 @@ def floats(found: Mapping[str, Sequence[str]], precision: str) -> str:
     return f"TensorFlow Lite has no {precision} kernel for {where}. {_LOWER}"
 
 
+def nothing(precision: str) -> str:
+    """The refusal of a file that is the same as the one in fp32."""
+    return (
+        f"In {precision} it would be the fp32 file: the converter leaves weights of less than 1024 values as "
+        "they are, and the model has no others that it quantises."
+    )
+
+
 def reason(text: str, frozen: Frozen, batch: int | None, precision: str) -> str:
     """The converter's message in words: the operations, nodes and layers without a built-in operation."""
     select, custom = _ops(_LISTED, text), _ops(_CUSTOM, text)
@@ -59,6 +68,12 @@ def reason(text: str, frozen: Frozen, batch: int | None, precision: str) -> str:
     without = sorted(set(_NO_16X8.findall(text)))
     if without:
         return f"TensorFlow Lite has no {precision} kernel for {', '.join(without)}. {_LOWER}"
+    unmeasured = _NO_RANGE.search(text)
+    if unmeasured:
+        return (
+            f"TensorFlow Lite has no {precision} for {clean(unmeasured.group(1), 160)!r}, whose range it "
+            f"cannot measure: it holds integers, or is inside a loop. {_LOWER}"
+        )
     loops = sorted({n.name for _, n in bodies(frozen.graph) if n.op in _LOOPS})
     if isolated.DIED in text and loops:
         return (

@@ -24,7 +24,7 @@ def live(model, images):
         layer.momentum = 0.0
         if layer.gamma is not None:
             layer.gamma.assign(generator.uniform(0.7, 1.3, layer.gamma.shape[0]))
-        layer.beta.assign(generator.normal(0, 0.2, layer.beta.shape[0]))
+        layer.beta.assign(generator.normal(1.0, 0.3, layer.beta.shape[0]))
     model(images, training=True)
     for layer in norms:
         layer.momentum = 0.99
@@ -32,13 +32,15 @@ def live(model, images):
         layer.moving_variance.assign(layer.moving_variance * spread)
 
 
-def photographs(count, size, top=1.0):
-    """Smooth images: a coarse pattern enlarged, a gradient and some noise, 0..top."""
+def photographs(count, size, bottom=-1.0, top=1.0):
+    """Smooth images that differ in colour and contrast: coarse patterns enlarged, and some noise."""
     generator = rng()
-    coarse = generator.random((count, 6, 6, 3))
-    images = tf.image.resize(coarse, (size, size), "bicubic").numpy()
-    images += 0.05 * generator.standard_normal(images.shape)
-    return (top * np.clip(images, 0, 1)).astype("float32")
+    images = 0.05 * generator.standard_normal((count, size, size, 3))
+    for cells in (2, 6):
+        coarse = generator.uniform(-0.7, 0.7, (count, cells, cells, 3))
+        images += tf.image.resize(coarse, (size, size), "bicubic").numpy()
+    images += generator.uniform(-0.5, 0.5, (count, 1, 1, 3))
+    return (bottom + (top - bottom) * (np.clip(images, -1, 1) + 1) / 2).astype("float32")
 
 
 def small_cnn():
@@ -55,26 +57,26 @@ def small_cnn():
     return model, {"image": data}
 
 
-def _application(build, size, top):
+def _application(build, size, *scale):
     image = keras.Input((size, size, 3), name="image")
     model = build(input_tensor=image, weights=None, classes=10, classifier_activation=None)
-    data = photographs(ROWS, size, top)
-    live(model, data[:32])
+    data = photographs(ROWS, size, *scale)
+    live(model, data)
     return model, {"image": data}
 
 
 def mobilenet_v2():
     from functools import partial
 
-    return _application(partial(keras.applications.MobileNetV2, alpha=0.35), 96, 1.0)
+    return _application(partial(keras.applications.MobileNetV2, alpha=0.35), 96)
 
 
 def resnet50():
-    return _application(keras.applications.ResNet50, 64, 1.0)
+    return _application(keras.applications.ResNet50, 64)
 
 
 def efficientnet_b0():
-    return _application(keras.applications.EfficientNetB0, 64, 255.0)
+    return _application(keras.applications.EfficientNetB0, 64, 0.0, 255.0)
 
 
 def _recurrent(layer):
@@ -197,8 +199,6 @@ KERAS = {
         two_inputs,
     )
 }
-STATIC_BATCH = ("lstm", "gru")
-"""Converted with a batch of 1: TensorFlow Lite takes their loops no other way."""
 
 
 def make(folder, name):
