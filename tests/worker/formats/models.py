@@ -120,11 +120,14 @@ def two_inputs():
 
 
 class Function(tf.Module):
-    """A module with one function, its weights drawn anew from one seed."""
+    """A module with one function; no two of its weights are alike, which a converter would merge."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = rng()
 
     def weights(self, *shape):
-        generator = np.random.default_rng(sum(shape))
-        return tf.Variable((generator.standard_normal(shape) / np.sqrt(shape[0])).astype("float32"))
+        return tf.Variable((self.generator.standard_normal(shape) / np.sqrt(shape[0])).astype("float32"))
 
 
 class ControlFlow(Function):
