@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from edgefreeze.deploy import Outcome
 from edgefreeze.exporting import Exported
 from edgefreeze.freezing import Frozen
 from edgefreeze.report import text as reports
+from edgefreeze.worker import formats
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = Path(edgefreeze.__file__).resolve().parent
@@ -318,6 +320,34 @@ def _layers() -> str:
     return table(("layer", "rooms of edgefreeze/"), rows)
 
 
+# --- formats
+
+
+def _format_results() -> str:
+    """The results that tests/worker/formats keeps: errors, and the reasons of refusals below."""
+    kept = json.loads((FOLDER.parent / "tests" / "worker" / "formats" / "results.json").read_text("utf-8"))
+    usual = {name: formats.module(name).PRECISIONS[0] for name in formats.names()}
+    cells = [(name, p) for name in formats.names() for p in formats.module(name).PRECISIONS]
+    reasons: dict[str, int] = {}
+    rows = []
+    for model, outcomes in kept.items():
+        row = [model.replace("_", " ")]
+        for name, precision in cells:
+            outcome = outcomes[f"{name}:{precision}"]
+            if outcome["status"] == "verified":
+                row.append("equal" if outcome["error"] == 0 else f"{outcome['error']:.0e}")
+            else:
+                number = reasons.setdefault(_without_ways_out(outcome["reason"]), len(reasons) + 1)
+                row.append(f"({number})")
+        rows.append(tuple(row))
+    head = ("model", *(f"`{n}`" if p == usual[n] else f"`{n}:{p}`" for n, p in cells))
+    return table(head, rows) + "\n" + "".join(f"{n}. {text}\n" for text, n in reasons.items())
+
+
+def _without_ways_out(reason: str) -> str:
+    return reason.partition(" Ways out:")[0]
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "exit-statuses": _exit_statuses,
@@ -334,6 +364,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "service-keys": lambda: keys(inventory.Service, inventory),
     "device-keys": lambda: keys(inventory.DeviceEntry, inventory),
     "device-imports": _imports,
+    "format-results": _format_results,
     "layers": _layers,
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import resource
 import shutil
 import tempfile
 import time
@@ -147,7 +146,7 @@ def complete(
         golden=cases.data if cases is not None else GoldenData(source="none", method=why or "", cases=0),
         states=states,
         versions=versions(),
-        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_bytes=memory.peak(),
         seconds=stage.seconds,
     )
 

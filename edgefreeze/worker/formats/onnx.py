@@ -70,9 +70,16 @@ def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> 
             integers.convert(exported, quantised, made.calibration, keys)
             model = onnx.load(quantised)
             quantised.unlink()
+            if not integers.any_in(model):
+                raise Unfit(
+                    "In int8 it would be the fp32 file: ONNX has no operation for what the model does in "
+                    "integers, or all of it is inside loops."
+                )
             method, notes = f"{method}, QDQ of int8", made.calibration.notes
         else:
             model = onnx.load(exported)
+    except Unfit:
+        raise
     except Exception as error:  # the converters raise whatever they stumble over
         raise Unfit(f"ONNX Runtime's converter to {precision} failed: {reason(error)}") from error
     model.metadata_props.add(key=sidecar.KEY, value=sidecar.encode(made, precision).decode())

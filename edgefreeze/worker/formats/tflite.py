@@ -35,7 +35,7 @@ def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> 
     """
     import tensorflow as tf
 
-    from edgefreeze.worker.litert import converting, flatbuffer, refusals
+    from edgefreeze.worker.litert import converting, flatbuffer, isolated, refusals
 
     select_ops = bool(options.get("select_ops"))
     frozen, batch = made.plain, tensor_lists.fixed_batch(made.plain.inputs)
@@ -46,9 +46,17 @@ def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> 
     if batch is not None:
         frozen = tensor_lists.fix(frozen, batch)
     try:
-        content = converting.convert(frozen, precision, made.calibration, select_ops)
+        if precision in NEEDS_CALIBRATION and made.calibration is not None:
+            content = isolated.convert(frozen, precision, made.calibration, select_ops, made.scratch)
+        else:
+            content = converting.convert(frozen, precision, None, select_ops)
     except Exception as error:  # see converting.convert
         raise Unfit(refusals.reason(str(error), frozen, batch, precision)) from error
+    floats = flatbuffer.computed_in_floats(content) if precision in NEEDS_CALIBRATION else {}
+    if floats:
+        raise Unfit(refusals.floats(floats, precision))
+    if precision == "dynamic" and not flatbuffer.has_integer_weights(content):
+        raise Unfit(refusals.nothing(precision))
     try:
         content = flatbuffer.describe(
             content,

@@ -81,6 +81,41 @@ def names(content: bytes) -> tuple[list[str], list[str]]:
     return [tensors[i] for i in graph.inputs], [tensors[i] for i in graph.outputs]
 
 
+def has_integer_weights(content: bytes) -> bool:
+    """Whether a file has tensors of 8 or 4 bits."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    small = (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT4)
+    return any(t.type in small for graph in read(content).subgraphs for t in graph.tensors)
+
+
+AT_THE_ENDS = ("QUANTIZE", "DEQUANTIZE")
+"""Operations between floats and integers, which a model of integers has at its inputs and outputs only."""
+
+
+def computed_in_floats(content: bytes) -> dict[str, list[str]]:
+    """The operations that compute with floats, by type with the names of what they give; those that only
+    convert a model's inputs and outputs are none. The converter leaves what has no integer kernel in floats
+    and says nothing, even where it is asked for integers alone."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+    floats = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.FLOAT64)
+    model = read(content)
+    found: dict[str, list[str]] = {}
+    for graph in model.subgraphs:
+        ends = {*map(int, graph.inputs), *map(int, graph.outputs)}
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            kind = kinds.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+            used = {int(i) for i in (*operator.inputs, *operator.outputs) if i >= 0}
+            real = {i for i in used if graph.tensors[i].type in floats}
+            if real and not (kind in AT_THE_ENDS and real <= ends):
+                names = [graph.tensors[i].name.decode() for i in operator.outputs]
+                found.setdefault(kind, []).extend(names)
+    return found
+
+
 def _map(schema: Any, name: str, index: int) -> Any:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name.encode(), int(index)

@@ -49,6 +49,11 @@ def convert(model: Path, out: Path, calibration: Calibration, names: dict[str, s
         prepared.unlink(missing_ok=True)
 
 
+def any_in(model: Any) -> bool:
+    """Whether a quantised model (onnx.ModelProto) has anything in integers."""
+    return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
+
+
 def _feeds(calibration: Calibration, names: dict[str, str]) -> Iterator[dict[str, Any]]:
     for call in calibration.calls:
         yield {names[name]: array for name, array in call.items()}
