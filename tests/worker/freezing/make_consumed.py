@@ -26,6 +26,23 @@ class Tables(tf.Module):
         return {"y": tf.nn.softmax(x @ self.w), "number": self.table.lookup(key)}
 
 
+class Plain(tf.Module):
+    """A small convolutional network without a framework around it."""
+
+    def __init__(self):
+        super().__init__()
+        draw = np.random.default_rng(4).standard_normal
+        shapes = {"kernel": (3, 3, 3, 6), "bias": (6,), "w": (384, 5), "b": (5,)}
+        self.values = {k: tf.Variable(draw(s) * 0.2, dtype=tf.float32, name=k) for k, s in shapes.items()}
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 16, 16, 3], name="image")])
+    def serve(self, image):
+        of = self.values
+        hidden = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(image, of["kernel"], 2, "SAME"), of["bias"]))
+        logits = tf.nn.bias_add(tf.matmul(tf.reshape(hidden, [1, 384]), of["w"]), of["b"])
+        return {"output_0": tf.nn.softmax(logits)}
+
+
 def network():
     """What an image classifier has, of layers that OpenCV knows."""
     keras.utils.set_random_seed(2)
@@ -38,9 +55,9 @@ def network():
             layers.BatchNormalization(),
             layers.ReLU(6.0),
             layers.MaxPooling2D(2),
-            layers.Conv2D(5, 1),
-            layers.GlobalAveragePooling2D(keepdims=True),
-            layers.Softmax(),
+            layers.Conv2D(8, 1),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(5, activation="softmax"),
         ]
     )
 
@@ -64,6 +81,9 @@ def make(folder):
     model.save(folder / "network.keras")
     picture = generator.uniform(-1, 1, (1, 16, 16, 3)).astype("f")
     keep(folder / "network.npz", {"image": picture}, {"output_0": model(picture)})
+    plain = Plain()
+    tf.saved_model.save(plain, str(folder / "plain"), signatures=plain.serve)
+    keep(folder / "plain.npz", {"image": picture}, plain.serve(tf.constant(picture)))
 
 
 if __name__ == "__main__":
