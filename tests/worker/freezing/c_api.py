@@ -19,13 +19,13 @@ CODES = {"float32": 1, "int64": 9}
 class Buffer(Structure):
     """TF_Buffer."""
 
-    _fields_ = [("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p)]  # noqa: RUF012
+    _fields_ = [("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p)]
 
 
 class Output(Structure):
     """TF_Output: an operation and the number of one of its outputs."""
 
-    _fields_ = [("operation", c_void_p), ("index", c_int)]  # noqa: RUF012
+    _fields_ = [("operation", c_void_p), ("index", c_int)]
 
 
 POINTERS = (
@@ -61,7 +61,9 @@ class Session:
         buffer = Buffer(ctypes.cast(kept, c_void_p), len(graph_def), None)
         tf.TF_GraphImportGraphDef(self.graph, byref(buffer), options, self.status)
         self.require()
-        self.session = c_void_p(tf.TF_NewSession(self.graph, c_void_p(tf.TF_NewSessionOptions()), self.status))
+        self.session = c_void_p(
+            tf.TF_NewSession(self.graph, c_void_p(tf.TF_NewSessionOptions()), self.status)
+        )
         self.require()
 
     def require(self):

@@ -63,9 +63,7 @@ def trained(hidden=False):
 def session():
     """convert_variables_to_constants of a live session; then the page's own line on the same session."""
     with trained() as sess:
-        constants = tf.compat.v1.graph_util.convert_variables_to_constants(
-            sess, sess.graph_def, ["softmax"]
-        )
+        constants = tf.compat.v1.graph_util.convert_variables_to_constants(sess, sess.graph_def, ["softmax"])
         Path("recipe.pb").write_bytes(constants.SerializeToString())
         keep({"image": IMAGES}, {"softmax": computed("recipe.pb", {"image:0": IMAGES}, "softmax:0")})
         here(sess=sess)
@@ -105,9 +103,7 @@ def saved_model():
     with trained() as sess:
         get = sess.graph.get_tensor_by_name
         v1.saved_model.simple_save(sess, "D", {"image": get("image:0")}, {"softmax": get("softmax:0")})
-    freeze_graph(
-        input_saved_model_dir="D", saved_model_tags="serve", output_node_names="softmax"
-    )
+    freeze_graph(input_saved_model_dir="D", saved_model_tags="serve", output_node_names="softmax")
     keep({"image": IMAGES}, {"softmax": computed("recipe.pb", {"image:0": IMAGES}, "softmax:0")})
 
 

@@ -66,7 +66,11 @@ ROWS = rows()
 def run(*arguments, cwd):
     env = {**environment(), "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(cwd / "state")}
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, env={**os.environ, **env}
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
     )
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
 
