@@ -3,13 +3,13 @@ left out, with other inputs and outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from edgefreeze.types import Tensor
 from edgefreeze.worker.graphs import canonical, producer, reachable
-from edgefreeze.worker.sources import Source, tensors_of, trace
+from edgefreeze.worker.sources import Source, tensors_of
 
 
 def detached(source: Source) -> Source:
@@ -83,8 +83,6 @@ def retrace(source: Source, graph: Any, inputs: list[Tensor], outputs: Mapping[s
 
     def call(values: dict[str, Any]) -> dict[str, Any]:
         here = tf.compat.v1.get_default_graph()
-        for variable in old.variables:
-            here.watch_variable(variable)
         given = {tensor: values[key] for key, tensor in fed.items()}
         given |= {f"{name}:0": here.capture(outer) for name, outer in captures.items()}
         referred = {_full(ref) for node in inner.node for ref in node.input if not ref.startswith("^")}
@@ -97,7 +95,9 @@ def retrace(source: Source, graph: Any, inputs: list[Tensor], outputs: Mapping[s
         made = {**given, **dict(zip(map(_full, needed), found, strict=True))}
         return {key: tf.identity(made[_full(ref)]) for key, ref in outputs.items()}
 
-    function = trace(call, inputs)
+    function = _wrapped(call, inputs)
+    # In which they stay alive, and are found by.
+    function.graph.variables = old.variables
     named, results = tensors_of(function, [t.name for t in inputs])
     labels = {id(outer): source.labels[i.op.name] for outer, i in old.captures if i.op.name in source.labels}
     return replace(
@@ -107,6 +107,20 @@ def retrace(source: Source, graph: Any, inputs: list[Tensor], outputs: Mapping[s
         outputs=results,
         labels={i.op.name: labels[id(o)] for o, i in function.graph.captures if id(o) in labels},
     )
+
+
+def _wrapped(call: Callable[[dict[str, Any]], dict[str, Any]], inputs: Sequence[Tensor]) -> Any:
+    """As sources.trace, but for the control dependencies, which tf.function adds to whatever it takes for
+    stateful: nothing here is, and they would lead into the loops of TensorFlow 1."""
+    import tensorflow as tf
+
+    keys = [t.name for t in inputs]
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        return call(dict(zip(keys, tensors, strict=True)))
+
+    specs = [tf.TensorSpec(t.shape, t.dtype, name=f"given_{i}") for i, t in enumerate(inputs)]
+    return tf.compat.v1.wrap_function(serve, specs)
 
 
 def _full(ref: str) -> str:

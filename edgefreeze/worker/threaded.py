@@ -69,6 +69,10 @@ def _through(graph: Any, variable: Variable, current: str) -> str:
     order = [node for node in ordered(graph.node) if node.name in accesses]
     writing = {node.name for node in order if gate.is_write(node) or _writes_below(graph, node, carried)}
     _require_order(graph, order, writing)
+    sometimes = _conditional(graph)
+    for node in order:
+        if node.name in writing & sometimes:
+            raise Entangled(f"{node.op} at {node.name} is in a branch or a loop of TensorFlow 1")
     names = {node.name for node in graph.node}
 
     def fresh(wish: str) -> str:
@@ -84,6 +88,36 @@ def _through(graph: Any, variable: Variable, current: str) -> str:
             current = _access(graph, node, current, variable.dtype, fresh)
             variable.pure.add(node.name)
     return current
+
+
+def _conditional(graph: Any) -> set[str]:
+    """The nodes that run on one side of a Switch only, or in a loop between Enter and Exit."""
+    nodes = {node.name: node for node in graph.node}
+    sides: dict[str, frozenset[str]] = {}
+    depth: dict[str, int] = {}
+    for node in ordered(graph.node):
+        given: list[frozenset[str]] = []
+        for ref in node.input:
+            name, _, port = ref.removeprefix("^").partition(":")
+            if name in sides:  # not so what comes round in a loop
+                chosen = nodes[name].op == "Switch" and not ref.startswith("^")
+                side = {f"{producer(nodes[name].input[1])}:{port or 0}"} if chosen else frozenset[str]()
+                given.append(sides[name] | side)
+        if node.op == "Merge" and given:
+            found = frozenset.intersection(*given)
+        else:
+            found = frozenset[str]().union(*given)
+        if node.op == "Enter":
+            loop = "loop " + node.attr["frame_name"].s.decode()
+            depth.setdefault(loop, len(found & depth.keys()))
+            found |= {loop}
+        elif node.op == "Exit" and found & depth.keys():
+            left = max(found & depth.keys(), key=lambda loop: depth[loop])
+            found = frozenset(
+                s for s in found - {left} if s in depth or left not in sides.get(producer(s), frozenset())
+            )
+        sides[node.name] = found
+    return {name for name, side in sides.items() if side}
 
 
 def _copies(graph: Any, handle: str) -> set[str]:

@@ -35,7 +35,9 @@ class States(tf.Module):
         self.memory = tf.Variable(tf.zeros([2, 3]), name="memory")
         self.w = tf.Variable(normal((3, 3), 1), name="w")
         self.scale = tf.constant([0.5, 2.0])  # captured as a tensor
-        self.step = tf.function(lambda x: self.memory.assign_add(x), experimental_attributes={"_noinline": True})
+        self.step = tf.function(
+            lambda x: self.memory.assign_add(x), experimental_attributes={"_noinline": True}
+        )
 
     @tf.function(input_signature=[X])
     def loop(self, x):
@@ -109,7 +111,8 @@ def make_v2(folder):
     for name in names:
         fresh = States()
         inputs = [{"x": normal((2, 3), seed)} for seed in range(CALLS)]
-        keep(folder / f"{name}.npz", inputs, lambda given, of=getattr(fresh, name): of(tf.constant(given["x"])))
+        call = getattr(fresh, name)
+        keep(folder / f"{name}.npz", inputs, lambda given, call=call: call(tf.constant(given["x"])))
 
 
 def make_keras(folder):
@@ -133,8 +136,10 @@ def make_keras(folder):
 
 
 def graph(resources):
-    """A running mean and a window, of reference or of resource variables."""
-    x = v1.placeholder(tf.float32, [3], name="x")
+    """A running mean and a window behind a branch and a loop, of reference or of resource variables."""
+    given = v1.placeholder(tf.float32, [3], name="x")
+    x = v1.cond(given[0] > 0, lambda: given * 0.5, lambda: given)
+    _, x = v1.while_loop(lambda i, _: i < 2, lambda i, a: (i + 1, a + 0.5), [0, x])
     mean = v1.get_variable("mean", initializer=np.zeros(3, "f"), use_resource=resources)
     window = v1.get_variable("window", initializer=np.zeros((4, 3), "f"), use_resource=resources)
     weights = v1.get_variable("weights", initializer=normal((3, 2), 4), use_resource=resources)
@@ -143,7 +148,7 @@ def graph(resources):
         slid = v1.assign(window, tf.concat([window[1:], x[None]], 0))
     with tf.control_dependencies([slid]):
         y = tf.matmul(window.read_value() - mean.read_value(), weights, name="y")
-    return x, y
+    return given, y
 
 
 def either(resources):
