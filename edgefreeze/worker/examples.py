@@ -1,5 +1,5 @@
-"""What is parsed out of a serialized tf.Example or tf.SequenceExample, told from the operation that does it, and
-messages that it can parse.
+"""What is parsed out of a serialized tf.Example or tf.SequenceExample, told from the operation that parses,
+and messages that it can parse.
 """
 
 from __future__ import annotations
