@@ -65,13 +65,13 @@ def inside(source: Source, paths: Mapping[str, str], model: Path) -> Source:
     """
     if not paths:
         return source
-    from edgefreeze.worker import state
+    from edgefreeze.worker import retracing
 
     results = [t.name for t in source.function.outputs]
     outputs = dict(zip([t.name for t in source.outputs], results, strict=True))
     places = {f"{name}:0": path for name, path in paths.items()}
-    graph = fold(state.inlined(source.function), places, map(producer, results), model)
-    folded = state.retrace(source, graph, list(source.inputs), outputs)
+    graph = fold(retracing.inlined(source.function), places, map(producer, results), model)
+    folded = retracing.retrace(source, graph, list(source.inputs), outputs)
     return replace(folded, runner=source.run, keep=(source.keep, source.function))
 
 

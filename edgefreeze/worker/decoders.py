@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefreeze.worker import examples
 from edgefreeze.worker.flow import Use, follow
 from edgefreeze.worker.graphs import producer
 
@@ -112,19 +113,15 @@ def _image_bytes(generator: np.random.Generator, kind: str, size: int, channels:
 
 
 def _example(use: Use, behind: list[Use]) -> Variants:
-    features = _features(use)
-    if features is None:
+    parsed = examples.features(use)
+    if parsed is None:
         return
     contents = next((list(_MAKERS[inner.node.op](inner, [])) for inner in behind), None)
-    names = ", ".join(name for name, _, _ in features)
-    texts = contents or [("words", _word)]
-    for said, text in texts:
+    for said, text in contents or [("words", _word)]:
         for below in (10, 2):
             yield (
-                f"tf.Example with {names}"
-                + (f" ({said})" if contents else "")
-                + f", integers 0..{below - 1}",
-                partial(_example_bytes, features=features, below=below, text=text),
+                f"{parsed}{f' ({said})' if contents else ''}, integers 0..{below - 1}",
+                partial(parsed.make, below=below, text=text),
             )
 
 
@@ -132,69 +129,25 @@ def _word(generator: np.random.Generator) -> bytes:
     return bytes(generator.integers(97, 123, 8).astype(np.uint8))
 
 
-def _features(use: Use) -> list[tuple[str, int, int]] | None:
-    """(key, dtype, number of values) of what is parsed; None where the keys are not constants beside it."""
-    node, attr = use.node, use.node.attr
-    if node.op == "ParseSingleExample":
-        sparse = [key.decode() for key in attr["sparse_keys"].list.s]
-        dense = [key.decode() for key in attr["dense_keys"].list.s]
-        ragged: list[str] | None = []
-    elif node.op == "ParseExample":
-        count, total = attr["Nsparse"].i, attr["Nsparse"].i + attr["Ndense"].i
-        keys = _texts(use, list(node.input[2 : 2 + total]))
-        if keys is None:
-            return None
-        sparse, dense, ragged = keys[:count], keys[count:], []
-    else:
-        groups = [_texts(use, [ref]) for ref in node.input[2:5]]
-        if any(group is None for group in groups):
-            return None
-        sparse, dense, ragged = (list(group or ()) for group in groups)
-    found: list[tuple[str, int, int]] = []
-    for key, dtype in zip(sparse, attr["sparse_types"].list.type, strict=True):
-        found.append((key, dtype, 2))
-    for key, dtype, shape in zip(
-        dense, attr["Tdense"].list.type, attr["dense_shapes"].list.shape, strict=True
-    ):
-        sizes = [dim.size if dim.size >= 0 else 2 for dim in shape.dim]
-        found.append((key, dtype, int(np.prod(sizes, dtype=int))))
-    for key, dtype in zip(ragged or (), attr["ragged_value_types"].list.type, strict=True):
-        found.append((key, dtype, 2))
-    return found
+def _gif(use: Use, behind: list[Use]) -> Variants:
+    for size in _IMAGE_SIZES:
+        yield f"GIF of 2 frames of {size}×{size}", partial(_gif_bytes, size=size)
 
 
-def _texts(use: Use, refs: list[str]) -> list[str] | None:
-    """The strings of constants; None if one of them is no constant of the same body."""
-    from tensorflow.python.framework import tensor_util
-
-    found: list[str] = []
-    for ref in refs:
-        node = use.siblings.get(producer(ref))
-        while node is not None and node.op == "Identity":
-            node = use.siblings.get(producer(node.input[0]))
-        if node is None or node.op != "Const":
-            return None
-        found += [key.decode() for key in tensor_util.MakeNdarray(node.attr["value"].tensor).reshape(-1)]
-    return found
-
-
-def _example_bytes(
-    generator: np.random.Generator, features: list[tuple[str, int, int]], below: int, text: Make
-) -> bytes:
-    from tensorflow.core.example import example_pb2
-    from tensorflow.core.framework import types_pb2
-
-    example = example_pb2.Example()
-    for key, dtype, count in features:
-        feature = example.features.feature[key]
-        if dtype == types_pb2.DT_STRING:
-            feature.bytes_list.value.extend(text(generator) for _ in range(count))
-        elif dtype == types_pb2.DT_FLOAT:
-            feature.float_list.value.extend(generator.standard_normal(count).tolist())
-        else:
-            feature.int64_list.value.extend(generator.integers(0, below, count).tolist())
-    serialized: bytes = example.SerializeToString(deterministic=True)
-    return serialized
+def _gif_bytes(generator: np.random.Generator, size: int) -> bytes:
+    """Two frames of coloured patches. Codes stay 8 bits wide, as the table is cleared before it grows."""
+    palette = generator.integers(0, 256, (128, 3)).astype(np.uint8).tobytes()
+    edge = size.to_bytes(2, "little")
+    frames = []
+    for _ in range(2):
+        patches = generator.integers(0, 128, (8, 8))
+        pixels = np.kron(patches, np.ones((-(-size // 8), -(-size // 8)), int))[:size, :size].astype(np.uint8)
+        flat = pixels.tobytes()
+        codes = b"".join(b"\x80" + flat[at : at + 100] for at in range(0, len(flat), 100)) + b"\x81"
+        blocks = [codes[at : at + 255] for at in range(0, len(codes), 255)]
+        data = b"".join(bytes([len(block)]) + block for block in blocks)
+        frames.append(b"\x2c" + bytes(4) + edge + edge + b"\0\x07" + data + b"\0")
+    return b"GIF89a" + edge + edge + b"\xf6\0\0" + palette + b"".join(frames) + b"\x3b"
 
 
 def _raw(use: Use, behind: list[Use]) -> Variants:
@@ -307,9 +260,8 @@ _MAKERS: dict[str, Callable[[Use, list[Use]], Variants]] = {
     "DecodePng": _image,
     "DecodeImage": _image,
     "DecodeBmp": _image,
-    "ParseExample": _example,
-    "ParseExampleV2": _example,
-    "ParseSingleExample": _example,
+    "DecodeGif": _gif,
+    **dict.fromkeys(examples.OPS, _example),
     "ParseTensor": _tensor,
     "DecodeRaw": _raw,
     "DecodePaddedRaw": _raw,

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
-from edgefreeze.worker import gate, limits, names, state, tables
+from edgefreeze.worker import gate, limits, names, retracing, tables
 from edgefreeze.worker.graphs import canonical, producer, rename, unused
 from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.sources import Source
@@ -88,7 +88,7 @@ def _rungs(source: Source, lower: bool, aggressive: bool) -> Iterator[Rung]:
         yield name.format(lower, True), lambda: recipe(source, True)
     yield (
         f"captures detached, {name.format(lower, aggressive)}",
-        lambda: recipe(state.detached(source), aggressive),
+        lambda: recipe(retracing.detached(source), aggressive),
     )
     yield "convert_variables_to_constants_from_session_graph", lambda: _from_session(source)
 
@@ -98,22 +98,25 @@ def _from_session(source: Source) -> tuple[Any, Source, list[str]]:
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 
-    graph_def = state.inlined(source.function)
+    graph_def = retracing.inlined(source.function)
     results = [t.name for t in source.function.outputs]
     held = {v.handle._id: v for v in source.function.graph.variables}
-    inner = {i.op.name: held[o._id] for o, i in source.function.graph.captures if o._id in held}
-    given = {i.op.name: o for o, i in source.function.graph.captures if o.dtype != tf.resource}
+    referred = {producer(ref) for node in graph_def.node for ref in node.input}
+    captures = {i.op.name: o for o, i in source.function.graph.captures if i.op.name in referred}
+    # Read before there is another graph, in which nothing can be read.
+    variables = {name: (held[o._id], held[o._id].numpy()) for name, o in captures.items() if o._id in held}
+    given = {name: o.numpy() for name, o in captures.items() if o.dtype not in (tf.resource, tf.variant)}
     with tf.Graph().as_default() as graph:
         made: dict[str, Any] = {}
         values: list[tuple[Any, Any]] = []
-        for name, variable in sorted(inner.items()):
+        for name, (variable, value) in sorted(variables.items()):
             local = tf.compat.v1.get_variable(
                 f"edgefreeze/{name}", shape=variable.shape, dtype=variable.dtype, use_resource=True
             )
             made[f"{name}:0"] = local.handle
-            values.append((local, variable.numpy()))
+            values.append((local, value))
         for name, array in sorted(given.items()):
-            made[f"{name}:0"] = tf.constant(array.numpy(), array.dtype)
+            made[f"{name}:0"] = tf.constant(array)
         tf.import_graph_def(graph_def, input_map=made, name="")
         with tf.compat.v1.Session(graph=graph) as session:
             for local, value in values:

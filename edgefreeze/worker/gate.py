@@ -57,7 +57,7 @@ def writes(graph: Any, labels: dict[str, str]) -> list[Write]:
 
         def label(tensor: str) -> str | None:
             name = producer(tensor)
-            while name not in bound and name in by_name and by_name[name].op == "Identity":
+            while name not in bound and name in by_name and by_name[name].op in _PASSING_OPS:
                 name = producer(by_name[name].input[0])
             if name not in bound and name in by_name and _OWN_VARIABLES.fullmatch(by_name[name].op):
                 return f"the variable {name!r}"
@@ -85,6 +85,8 @@ def writes(graph: Any, labels: dict[str, str]) -> list[Write]:
 
 
 _SELECTING_OPS = ("If", "StatelessIf", "Case", "StatelessCase")
+_PASSING_OPS = ("Identity", "Switch", "Enter")
+"""What hands a resource on, into a branch or a loop of TensorFlow 1 too."""
 
 
 def refuse_writes(graph: Any, labels: dict[str, str]) -> None:

@@ -256,7 +256,9 @@ def source_of(model: Any, options: Options, name: str) -> Source:
 
     function = trace(call, inputs)
     named_inputs, outputs = tensors_of(function, [t.name for t in inputs])
-    variables = {id(_variable(v).handle): getattr(v, "path", v.name) for v in model.variables}
+    # What a recurrent layer remembers is none of the model's variables.
+    variables = {id(v.handle): v.name.split(":")[0] for v in function.graph.variables}
+    variables |= {id(_variable(v).handle): getattr(v, "path", v.name) for v in model.variables}
 
     def save(folder: Path) -> None:
         module = tf.Module()

@@ -58,7 +58,8 @@ def modernise(graph: Any) -> Any:
                 return node.name, before
             if node.op in _WRITES:
                 before.append(f"^{node.name}")
-            elif node.op != "RefIdentity":
+            elif node.op not in ("RefIdentity", "RefSwitch", "RefEnter"):
+                # What is written in a branch comes through a Switch as well, and keeps the write there.
                 return None
             ref = node.input[0]
             node = nodes.get(producer(ref))

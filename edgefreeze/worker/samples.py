@@ -2,7 +2,8 @@
 
 .npz         arrays by input name, rows cut into batches; or golden data (keys "0|in|NAME"), a call per case
 .npy         one array, for a model with one input
-a folder     each file's bytes are one element of the model's one string input, in the order of their names
+a folder     each file's bytes are one element of the model's one string input, in the order of their names;
+             or images for its one input of images (see images.py)
 JSON lines   a call per line: {input: value}; a value that lacks the batch dimension gets one; bytes that are
              no text are {"b64": "..."}
 """
@@ -24,6 +25,7 @@ from edgefreeze.device import tensors
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.text import clean
 from edgefreeze.types import Tensor
+from edgefreeze.worker import images
 
 if TYPE_CHECKING:
     from edgefreeze.worker.sources import Arrays
@@ -111,11 +113,15 @@ def _only(path: Path, inputs: Sequence[Tensor]) -> Tensor:
 
 def _folder(path: Path, inputs: Sequence[Tensor]) -> Arrays:
     texts = [t for t in inputs if t.dtype == "string"]
+    if len(inputs) == 1 and not texts and images.is_images(path):
+        pictures, _ = images.read(path, inputs[0])
+        return {inputs[0].name: pictures}
     if len(inputs) != 1 or len(texts) != 1:
         raise Failure(
             "samples-bad",
-            f"{path} is a folder of files, which are the bytes of a model's one string input.",
-            expected="a model with one input, of strings",
+            f"{path} is a folder of files, which are the bytes of a model's one string input, or images for "
+            "its one input of images.",
+            expected="a model with one input, of strings or images",
             found=", ".join(f"{t.name}: {t.dtype}" for t in inputs),
             next="numpy.savez(FILE, input_name=array)",
         )

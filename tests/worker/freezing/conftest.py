@@ -14,7 +14,7 @@ FROZEN = ["frozen_pb"]
 SIGNATURES = {
     "tables": ("file", "several", "loop"),
     "states": ("counted", "scratch"),
-    "decoders": ("wav", "images", "example", "raw", "wrapped", "csv", "tensor"),
+    "decoders": ("wav", "images", "example", "raw", "wrapped", "csv", "gif", "sequence", "series", "tensor"),
 }
 
 

@@ -150,6 +150,55 @@ class Decoders(tf.Module):
         number, word, whole = tf.io.decode_csv(line, [[0.0], [""], [0]])
         return {"y": number + tf.cast(whole, tf.float32), "n": tf.strings.length(word)}
 
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="gif")])
+    def gif(self, gif):
+        frames = tf.cast(tf.io.decode_gif(gif), tf.float32)
+        return {"y": tf.reduce_mean(tf.image.resize(frames, [4, 4]), [0, 3])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="sequence")])
+    def sequence(self, sequence):
+        context, steps, lengths = tf.io.parse_sequence_example(
+            sequence,
+            {"scale": tf.io.FixedLenFeature([], tf.float32), "tags": tf.io.VarLenFeature(tf.string)},
+            {
+                "point": tf.io.FixedLenSequenceFeature([2], tf.float32),
+                "ids": tf.io.RaggedFeature(tf.int64),
+                "word": tf.io.VarLenFeature(tf.string),
+            },
+        )
+        letters = tf.cast(tf.strings.length(tf.sparse.to_dense(context["tags"])), tf.float32)
+        return {
+            "y": tf.reduce_sum(steps["point"], 1) * context["scale"][:, None],
+            "ids": tf.reduce_sum(steps["ids"], [1, 2]),
+            "words": tf.reduce_sum(letters, 1)
+            + tf.cast(
+                tf.sparse.reduce_sum(
+                    tf.SparseTensor(
+                        steps["word"].indices,
+                        tf.strings.length(steps["word"].values),
+                        steps["word"].dense_shape,
+                    ),
+                    [1, 2],
+                ),
+                tf.float32,
+            ),
+            "steps": lengths["point"],
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="series")])
+    def series(self, series):
+        context, steps = tf.io.parse_single_sequence_example(
+            series,
+            {"bias": tf.io.FixedLenFeature([2], tf.float32)},
+            {"jpeg": tf.io.FixedLenSequenceFeature([], tf.string), "at": tf.io.VarLenFeature(tf.int64)},
+        )
+        small = tf.map_fn(
+            lambda b: tf.image.resize(tf.io.decode_jpeg(b, channels=3), [2, 2]),
+            steps["jpeg"],
+            fn_output_signature=tf.float32,
+        )
+        return {"y": tf.reduce_mean(small, [0, 3]) + context["bias"], "at": tf.sparse.to_dense(steps["at"])}
+
     @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="tensor")])
     def tensor(self, tensor):
         return {"y": tf.reshape(tf.io.parse_tensor(tensor, tf.float32), [1, 16]) * 2.0}
@@ -203,7 +252,10 @@ if __name__ == "__main__":
     chosen = {
         "tables": (tables, ("file", "several", "loop", "grow")),
         "states": (states, ("counted", "scratch", "sliding", "in_a_loop")),
-        "decoders": (decoders, ("wav", "images", "example", "raw", "wrapped", "csv", "tensor")),
+        "decoders": (
+            decoders,
+            ("wav", "images", "example", "raw", "wrapped", "csv", "gif", "sequence", "series", "tensor"),
+        ),
     }
     for name, (module, keys) in chosen.items():
         tf.saved_model.save(module, str(to / name), signatures={key: getattr(module, key) for key in keys})

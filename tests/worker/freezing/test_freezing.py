@@ -54,8 +54,8 @@ def ask(script, *arguments):
 @pytest.mark.parametrize(
     "name",
     [
-        "file", "several", "loop", "counted", "scratch", "wav", "images", "example", "raw", "wrapped", "csv",
-        "tensor", "hoisted", "texts", "norms",
+        "file", "several", "loop", "counted", "scratch", "wav", "images", "example", "raw", "wrapped", "csv", "gif", "sequence", "series",
+        "tensor", "hoisted", "in_a_loop", "texts", "norms",
     ],
 )  # fmt: skip
 def test_it_is_frozen_and_equal_in_a_fresh_process(proved, name):
@@ -139,13 +139,6 @@ REFUSED = {
         "Export a signature without the assignment (training=False, no counters), or make the state inputs "
         "and outputs of the graph: --hoist-state",
     ),
-    "in_a_loop": (
-        "freeze-refused",
-        "The model changes the variable 'calls' whenever it is called, so two calls differ and it cannot be "
-        "frozen; it happens inside a loop or a branch (",
-        "AssignAddVariableOp at ",
-        "Export a signature without the assignment (training=False, no counters).",
-    ),
     "grow": (
         "freeze-refused",
         "The model changes the table 'growing' whenever it is called, so two calls differ and it cannot be "
@@ -183,6 +176,15 @@ def test_a_refusal_says_what_stands_in_the_way(replies, name):
         ("raw", "784 raw uint8"),
         ("wrapped", "base64 of PNG of 64×64"),
         ("csv", "CSV with 3 fields"),
+        ("gif", "GIF of 2 frames of 64×64"),
+        (
+            "sequence",
+            "tf.SequenceExample of 3 steps with tags, scale, word[], point[], ids[], integers 0..9",
+        ),
+        (
+            "series",
+            "tf.SequenceExample of 3 steps with bias, at[], jpeg[] (JPEG of 64×64), integers 0..9",
+        ),
         ("tensor", "serialized float32 of shape [16]"),
     ],
 )
