@@ -33,7 +33,7 @@ LAYERS = [
     {"python"},
     {"operate", "report"},
     {"deploy"},
-    {"build", "freezing", "load", "accuracy"},
+    {"build", "freezing", "load", "accuracy", "inspection", "difference"},
     {"ship", "worker"},
     {"transport", "release", "bench"},
     {"runtimes"},

@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefreeze.cli import output
-from edgefreeze.cli.options import output_options
+from edgefreeze.cli.options import names_callback, output_options
 
 if TYPE_CHECKING:
     from edgefreeze.freezing import Frozen
-
-
-def _names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Names given once each, or several joined by commas."""
-    return tuple(name.strip() for given in value for name in given.split(",") if name.strip())
 
 
 @click.command(
@@ -35,13 +30,13 @@ Examples:
 )
 @click.option("--signature", metavar="NAME", help="The SavedModel's signature. Default: serving_default.")
 @click.option(
-    "--tags", metavar="TAG,…", multiple=True, callback=_names, help="The SavedModel's tags. Default: serve."
+    "--tags", metavar="TAG,…", multiple=True, callback=names_callback, help="The SavedModel's tags. Default: serve."
 )
 @click.option(
-    "--inputs", metavar="NAME,…", multiple=True, callback=_names, help="Nodes to feed: node or node:i."
+    "--inputs", metavar="NAME,…", multiple=True, callback=names_callback, help="Nodes to feed: node or node:i."
 )
 @click.option(
-    "--outputs", metavar="NAME,…", multiple=True, callback=_names, help="Nodes to fetch: node or node:i."
+    "--outputs", metavar="NAME,…", multiple=True, callback=names_callback, help="Nodes to fetch: node or node:i."
 )
 @click.option(
     "--samples",
@@ -61,7 +56,7 @@ Examples:
     "--custom-objects",
     metavar="MODULE:NAME,…",
     multiple=True,
-    callback=_names,
+    callback=names_callback,
     help="Classes of your own that a Keras model uses.",
 )
 @click.option("--trust", is_flag=True, help="Let code run that the model brings (Lambda layers, pickles).")
