@@ -30,13 +30,25 @@ Examples:
 )
 @click.option("--signature", metavar="NAME", help="The SavedModel's signature. Default: serving_default.")
 @click.option(
-    "--tags", metavar="TAG,…", multiple=True, callback=names_callback, help="The SavedModel's tags. Default: serve."
+    "--tags",
+    metavar="TAG,…",
+    multiple=True,
+    callback=names_callback,
+    help="The SavedModel's tags. Default: serve.",
 )
 @click.option(
-    "--inputs", metavar="NAME,…", multiple=True, callback=names_callback, help="Nodes to feed: node or node:i."
+    "--inputs",
+    metavar="NAME,…",
+    multiple=True,
+    callback=names_callback,
+    help="Nodes to feed: node or node:i.",
 )
 @click.option(
-    "--outputs", metavar="NAME,…", multiple=True, callback=names_callback, help="Nodes to fetch: node or node:i."
+    "--outputs",
+    metavar="NAME,…",
+    multiple=True,
+    callback=names_callback,
+    help="Nodes to fetch: node or node:i.",
 )
 @click.option(
     "--samples",

@@ -142,7 +142,9 @@ def _writing(path: Path, write: Callable[[], Path]) -> Path:
     try:
         return write()
     except OSError as error:
-        raise Failure("config-value", f"{path} cannot be written: {error.strerror}", found=str(path)) from None
+        raise Failure(
+            "config-value", f"{path} cannot be written: {error.strerror}", found=str(path)
+        ) from None
 
 
 def _open_netron(model: Path) -> None:

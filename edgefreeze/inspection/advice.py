@@ -11,8 +11,8 @@ from edgefreeze.inspection.fit import Fit
 
 _HEAVY_FLOPS = 5e6
 _FROZEN_GAIN = (
-    "against the SavedModel it is one file without variables to restore and with constants to fold, so that it "
-    "starts sooner"
+    "against the SavedModel it is one file without variables to restore and with constants to fold, so that "
+    "it starts sooner"
 )
 
 
@@ -49,8 +49,8 @@ def advise(target: str, formats: Sequence[str], fits: Mapping[str, Fit], facts: 
             target=target,
             format=unknown[0],
             reasons=(
-                f"{_title(unknown[0])} is the target's first choice; whether the model suits it shows when it is "
-                "traced",
+                f"{_title(unknown[0])} is the target's first choice; whether the model suits it shows "
+                "when it is traced",
             ),
         )
     if not works:
@@ -59,7 +59,8 @@ def advise(target: str, formats: Sequence[str], fits: Mapping[str, Fit], facts: 
     best = works[0]
     if facts.changes and best == "saved_model":
         reasons.append(
-            f"it keeps state ({facts.changes[0]}), which no frozen graph has: the SavedModel keeps its variables"
+            f"it keeps state ({facts.changes[0]}), which no frozen graph has: the SavedModel "
+            "keeps its variables"
         )
     elif best in ("tflite", "onnx"):
         reasons += _light(best, facts, works)
@@ -68,15 +69,13 @@ def advise(target: str, formats: Sequence[str], fits: Mapping[str, Fit], facts: 
         lighter = [name for name in ("tflite", "onnx") if name in works]
         if lighter:
             reasons.append(
-                f"{_title(lighter[0])} would need no TensorFlow there (1.5 GB unpacked): try it where space or "
-                "start-up counts"
+                f"{_title(lighter[0])} would need no TensorFlow there (1.5 GB unpacked): try it where space "
+                "or start-up counts"
             )
     else:
         reasons.append("what works is the SavedModel alone")
     if facts.signatures > 1 and best != "saved_model":
-        reasons.append(
-            f"of its {facts.signatures} signatures this has one; the SavedModel keeps all of them"
-        )
+        reasons.append(f"of its {facts.signatures} signatures this has one; the SavedModel keeps all of them")
     reasons += _refusals([name for name in formats if name not in works], fits)
     return Advice(target=target, format=best, reasons=tuple(reasons))
 
@@ -84,7 +83,9 @@ def advise(target: str, formats: Sequence[str], fits: Mapping[str, Fit], facts: 
 def _light(best: str, facts: Facts, works: Iterable[str]) -> list[str]:
     """Why a format without TensorFlow."""
     runtime = "LiteRT, some MB" if best == "tflite" else "ONNX Runtime, some tens of MB"
-    found = [f"every operation has a form in {_title(best)}, which needs {runtime}, and no TensorFlow (1.5 GB)"]
+    found = [
+        f"every operation has a form in {_title(best)}, which needs {runtime}, and no TensorFlow (1.5 GB)"
+    ]
     if facts.flops is not None and facts.flops < _HEAVY_FLOPS:
         found.append(
             f"at {facts.flops / 1e6:.2g} MFLOPs what TensorFlow spends on each call would outweigh the model"
@@ -94,7 +95,9 @@ def _light(best: str, facts: Facts, works: Iterable[str]) -> list[str]:
             f"its {facts.control_flow[0]} wants a fixed batch in TensorFlow Lite: freeze it with --batch 1"
         )
     if "frozen_pb" in works:
-        found.append("the frozen graph is made in any case, as the reference that everything is compared with")
+        found.append(
+            "the frozen graph is made in any case, as the reference that everything is compared with"
+        )
     return found
 
 

@@ -76,7 +76,8 @@ def dot(title: str, blocks: Iterable[Block], edges: Iterable[tuple[str, str]]) -
     numbers: dict[str, int] = {}
     lines = [
         f"digraph {_quoted(title)} {{",
-        '  node [shape=box style="rounded,filled" fillcolor="#eef3f8" color="#5b7083" fontname="Helvetica" fontsize=10]',
+        '  node [shape=box style="rounded,filled" fillcolor="#eef3f8" color="#5b7083"]',
+        '  node [fontname="Helvetica" fontsize=10]',
         '  edge [color="#5b7083" arrowsize=0.7]',
     ]
     for block in blocks:

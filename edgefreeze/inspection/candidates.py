@@ -20,12 +20,18 @@ _LABEL = re.compile(r"label|target|ground_?truth|y_true|weights?$", re.IGNORECAS
 _NONE_OF_IT = (
     ("a gradient", re.compile(r"(^|/)gradients?(_\d+)?/|Grad(ient)?\w*$|^Resource\w*Apply|^Apply")),
     ("a saver's", re.compile(r"(^|/)save(_\d+)?/|^Saver|^Restore|^MergeV2|^Save")),
-    ("a loss", re.compile(r"(^|/|_)(loss|cost)(_|/|\d|$)|cross_?entropy|CrossEntropy|^L2Loss", re.IGNORECASE)),
+    (
+        "a loss",
+        re.compile(r"(^|/|_)(loss|cost)(_|/|\d|$)|cross_?entropy|CrossEntropy|^L2Loss", re.IGNORECASE),
+    ),
     ("a metric", re.compile(r"(^|/|_)(accuracy|metrics?|precision|recall|auc)(_|/|\d|$)", re.IGNORECASE)),
     ("a summary", re.compile(r"Summary|(^|/)summar(y|ies)", re.IGNORECASE)),
     ("a queue's or reader's", re.compile(r"Queue|Reader|Iterator|Dataset")),
     ("an initialiser", re.compile(r"(^|/)(init\w*|Initializer)(/|$)|^Assign\w*$|InitializeTable")),
-    ("the optimizer's", re.compile(r"(^|/|_)(adam|momentum|rmsprop|adagrad|global_step|train_op)(_|/|$)", re.I)),
+    (
+        "the optimizer's",
+        re.compile(r"(^|/|_)(adam|momentum|rmsprop|adagrad|global_step|train_op)(_|/|$)", re.I),
+    ),
 )
 _LIKELY = re.compile(r"output|softmax|prob|pred|logits|sigmoid|score|class|result|embedding", re.IGNORECASE)
 _FINAL = ("Softmax", "Sigmoid", "LogSoftmax", "Tanh", "ArgMax", "BiasAdd", "MatMul", "Identity")
@@ -180,7 +186,9 @@ def _queue_ends(graph_def: Any, needed: set[str]) -> list[tuple[int, Candidate]]
 
 def _behind_preprocessing(graph_def: Any, needed: set[str]) -> list[tuple[int, Candidate]]:
     """What decoding and feature extraction give: an input for formats that have no such operations."""
-    pattern = re.compile(r"Mfcc|AudioSpectrogram|Decode(Jpeg|Png|Wav|Image|Raw)|ParseExample\w*|ParseSingleExample")
+    pattern = re.compile(
+        r"Mfcc|AudioSpectrogram|Decode(Jpeg|Png|Wav|Image|Raw)|ParseExample\w*|ParseSingleExample"
+    )
     last = [n for n in graph_def.node if n.name in needed and pattern.fullmatch(n.op)]
     taken = {producer(i) for n in last for i in n.input}
     return [

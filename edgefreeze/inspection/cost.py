@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from edgefreeze.inspection import operations
 from edgefreeze.inspection.graph import HOLDING, Graph, Node, Value
 from edgefreeze.inspection.shapes import infer
 
@@ -24,13 +25,6 @@ _CONVOLUTIONS = {
 }
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Gemm", "BATCH_MATMUL")
 _POOLS = ("MaxPool", "AvgPool", "AveragePool", "MAX_POOL_2D", "AVERAGE_POOL_2D")
-_MOVING = frozenset(
-    "Identity IdentityN Reshape Squeeze ExpandDims Unsqueeze Transpose ConcatV2 Concat Pack Unpack Split SplitV "
-    "Pad PadV2 MirrorPad Gather GatherV2 StridedSlice Slice Shape Cast StopGradient Fill Tile Flatten "
-    "PlaceholderWithDefault EnsureShape RESHAPE SQUEEZE TRANSPOSE CONCATENATION PACK UNPACK SPLIT PAD GATHER "
-    "STRIDED_SLICE SLICE SHAPE CAST EXPAND_DIMS FILL TILE NoOp Assert".split()
-)
-"""Operations that move or name data and compute nothing."""
 _PER_ELEMENT = {
     "Softmax": 5, "LogSoftmax": 5, "SOFTMAX": 5, "Sigmoid": 4, "LOGISTIC": 4, "Tanh": 6, "TANH": 6,
     "FusedBatchNorm": 2, "FusedBatchNormV2": 2, "FusedBatchNormV3": 2, "BatchNormalization": 2,
@@ -94,12 +88,12 @@ def _of(node: Node, values: dict[str, Value]) -> tuple[int, int] | None:
     sizes = [value.bytes for value in (*inputs, output)]
     flops = _flops(node, inputs, output)
     if flops is None or None in sizes:
-        return (0, 0) if node.op in _MOVING else None
+        return (0, 0) if node.op in operations.table().moving else None
     return flops, sum(size for size in sizes if size is not None)
 
 
 def _flops(node: Node, inputs: list[Value], output: Value) -> int | None:
-    if node.op in _MOVING:
+    if node.op in operations.table().moving:
         return 0
     count = output.elements
     if count is None:
@@ -118,7 +112,8 @@ def _flops(node: Node, inputs: list[Value], output: Value) -> int | None:
         kernel = node.attrs.get("ksize") or node.attrs.get("kernel_shape")
         if kernel is None:
             kernel = (node.attrs.get("filter_h", 1), node.attrs.get("filter_w", 1))
-        return count * math.prod(kernel)
+        return count * int(math.prod(kernel))
     if any(word in node.op.lower() for word in ("mean", "sum", "reduce", "globalaverage", "globalmax")):
         return inputs[0].elements if inputs else None
-    return count * _PER_ELEMENT.get(node.op, 1)
+    per_element: int = _PER_ELEMENT.get(node.op, 1)
+    return count * per_element

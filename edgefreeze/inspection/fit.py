@@ -19,7 +19,9 @@ STATE = re.compile(
 )
 """Operations that change what the next call sees. ScatterNd is none: it makes a new tensor."""
 _PURE_SCATTER = ("ScatterNd",)
-RANDOM = re.compile(r"Random\w*|StatelessRandom\w*|Multinomial|StatefulRandom\w*|TruncatedNormal|ParameterizedTruncatedNormal")
+RANDOM = re.compile(
+    r"Random\w*|StatelessRandom\w*|Multinomial|StatefulRandom\w*|TruncatedNormal|ParameterizedTruncatedNormal"
+)
 _TF_FORMATS = ("frozen_pb", "saved_model")
 _LITE_ONLY = "only the model that it was made of can become another format"
 
@@ -72,9 +74,29 @@ def fit(kind: str, ops: Iterable[str], format_name: str, *, size: int | None = N
     known = operations.table().tflite_from if format_name == "tflite" else operations.table().onnx_from
     lacking = tuple(op for op in used if op not in known)
     if lacking:
-        what = "is no builtin of TensorFlow Lite" if format_name == "tflite" else "has no form in ONNX (tf2onnx)"
+        what = (
+            "is no builtin of TensorFlow Lite" if format_name == "tflite" else "has no form in ONNX (tf2onnx)"
+        )
         return Fit(format=format_name, works="no", operations=lacking, reason=f"{lacking[0]} {what}")
     return Fit(format=format_name, works="yes", operations=(), reason="every operation has a form in it")
+
+
+def fit_of_layers(kinds: Iterable[str], format_name: str) -> Fit:
+    """Judge a Keras file by the classes of its layers, as `fit` does by operations."""
+    used = list(dict.fromkeys(kinds))
+    if format_name in _TF_FORMATS:
+        works, reason = "yes", "TensorFlow itself runs it"
+        return Fit(format=format_name, works=works, operations=(), reason=reason)
+    text = tuple(k for k in used if k in ("TextVectorization", "StringLookup", "Hashing"))
+    if text:
+        reason = f"{text[0]} takes text apart with operations that the format has not"
+        return Fit(format=format_name, works="no", operations=text, reason=reason)
+    other = tuple(k for k in used if k not in operations.table().plain_layers)
+    if other:
+        reason = f"what {other[0]} is made of shows when it is traced: edgefreeze freeze MODEL -o model.pb"
+        return Fit(format=format_name, works="unknown", operations=other, reason=reason)
+    reason = "every layer is made of operations that have a form in it"
+    return Fit(format=format_name, works="yes", operations=(), reason=reason)
 
 
 def _of_artifact(kind: str, used: list[str], format_name: str) -> Fit:
@@ -83,6 +105,8 @@ def _of_artifact(kind: str, used: list[str], format_name: str) -> Fit:
     own = tuple(op for op in used if op.startswith("custom ") or (kind == "onnx" and "." in op))
     if own:
         flex = own[0].removeprefix("custom ").startswith("Flex")
-        why = "needs the Flex delegate, which no LiteRT package has" if flex else "is none of the format's own"
+        why = (
+            "needs the Flex delegate, which no LiteRT package has" if flex else "is none of the format's own"
+        )
         return Fit(format=format_name, works="no", operations=own, reason=f"{own[0]} {why}")
     return Fit(format=format_name, works="yes", operations=(), reason="every operation is the format's own")

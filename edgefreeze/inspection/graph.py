@@ -1,7 +1,7 @@
 """A model's graph whatever format it came in: nodes in topological order, and what is known of each tensor.
 
-Readers (graph_def.py, tflite.py, onnx_file.py) make it; everything that judges a model reads it. No values but
-small integers are held: shapes hang on those.
+Readers (graph_def.py, tflite.py, onnx_file.py) make it; everything that judges a model reads it. No values
+but small integers are held: shapes hang on those.
 """
 
 from __future__ import annotations

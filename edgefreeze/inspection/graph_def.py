@@ -145,7 +145,7 @@ class _Reader:
         arguments = {a.name: t for a, t in zip(definition.signature.input_arg, data, strict=False)}
         names = self.body(definition.node_def, arguments, name, inside, (*stack, function))
         for index, output in enumerate(definition.signature.output_arg):
-            given = definition.ret[output.name] if output.name in definition.ret else ""
+            given = definition.ret.get(output.name, "")
             self._aliases[f"{name}:{index}"] = self._tensor(given, names, arguments)
 
     def _branch(self, function: str, name: str, stack: tuple[str, ...]) -> None:
@@ -171,7 +171,9 @@ class _Reader:
         for attr in ("Tout", "T"):
             if attr in node.attr:
                 count = max(count, len(node.attr[attr].list.type))
-        later = ("batch_mean.0", "batch_variance.0") if node.op.startswith("FusedBatchNorm") else ()
+        later: tuple[str, ...] = (
+            ("batch_mean.0", "batch_variance.0") if node.op.startswith("FusedBatchNorm") else ()
+        )
         later += ("indices.0",) if node.op.startswith("TopK") else ()
         later += ("idx.0",) if node.op.startswith("Unique") else ()
         later += ("output_true.0",) if node.op == "Switch" else ()

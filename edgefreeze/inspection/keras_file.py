@@ -110,7 +110,9 @@ def _layers(config: Any) -> Iterator[Layer]:
 def _named(nodes: Any) -> Iterator[str]:
     """The layers that a node's arguments come from: Keras 3 says keras_history, Keras 2 a list of lists."""
     if isinstance(nodes, dict):
-        history = nodes.get("config", {}).get("keras_history") if isinstance(nodes.get("config"), dict) else None
+        history = (
+            nodes.get("config", {}).get("keras_history") if isinstance(nodes.get("config"), dict) else None
+        )
         if isinstance(history, list) and history:
             yield str(history[0])
         else:
@@ -142,7 +144,11 @@ def _dtype(inner: dict[str, Any]) -> str:
 
 
 def _shape(given: Any) -> Shape | None:
-    return tuple(given) if isinstance(given, list) and all(s is None or isinstance(s, int) for s in given) else None
+    return (
+        tuple(given)
+        if isinstance(given, list) and all(s is None or isinstance(s, int) for s in given)
+        else None
+    )
 
 
 def _outputs(config: Any, layers: tuple[Layer, ...]) -> tuple[str, ...]:
@@ -171,5 +177,5 @@ def _weights(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             file = io.BytesIO(archive.read(_WEIGHTS))
     with h5py.File(file, "r") as opened:
-        (opened["model_weights"] if "model_weights" in opened else opened).visititems(add)
+        opened.get("model_weights", opened).visititems(add)
     return {"parameters": count, "weight_bytes": size}

@@ -101,7 +101,9 @@ def _attribute(attribute: Any) -> Any:
 
 
 def _shape(proto: Any) -> Shape:
-    return tuple(int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else None for d in proto.dim)
+    return tuple(
+        int(d.dim_value) if d.HasField("dim_value") and d.dim_value >= 0 else None for d in proto.dim
+    )
 
 
 def _integers(tensor: Any, dtype: str) -> tuple[int, ...] | None:

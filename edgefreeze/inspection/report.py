@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgefreeze.inspection import (
@@ -20,7 +20,7 @@ from edgefreeze.inspection import (
 from edgefreeze.inspection.advice import Advice
 from edgefreeze.inspection.candidates import Candidates, candidates
 from edgefreeze.inspection.cost import Cost, cost
-from edgefreeze.inspection.fit import RANDOM, STATE, Fit, fit
+from edgefreeze.inspection.fit import RANDOM, STATE, Fit, fit, fit_of_layers
 from edgefreeze.inspection.graph import Graph
 from edgefreeze.inspection.saved_model import Signature
 from edgefreeze.targets import Target
@@ -284,8 +284,6 @@ def _of_graph(graph: Graph) -> dict[str, object]:
 
 
 def _with_targets(found: Inspection, ops: list[str], targets: Sequence[Target]) -> Inspection:
-    from dataclasses import replace
-
     facts = advice.Facts(
         kind=found.kind,
         signatures=len(found.signatures),
@@ -299,8 +297,13 @@ def _with_targets(found: Inspection, ops: list[str], targets: Sequence[Target]) 
     )
     judged = []
     for target in targets:
-        names = [f.format for f in target.formats]
-        fits = {name: fit(found.kind, ops, name, size=found.weight_bytes) for name in names}
+        names: list[str] = [f.format for f in target.formats]
+        fits = {
+            name: fit_of_layers([layer.kind for layer in found.layers], name)
+            if found.layers
+            else fit(found.kind, ops, name, size=found.weight_bytes)
+            for name in names
+        }
         judged.append(
             TargetFit(
                 target=target.name,

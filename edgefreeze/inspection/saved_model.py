@@ -70,7 +70,13 @@ def read(path: Path, tags: tuple[str, ...] | None) -> Described:
         tensorflow_version=meta.meta_info_def.tensorflow_version,
         assets=tuple(sorted(a.filename for a in meta.asset_file_def)),
         identifiers=tuple(
-            sorted({o.user_object.identifier for o in objects if o.user_object.identifier.startswith("_tf_keras")})
+            sorted(
+                {
+                    o.user_object.identifier
+                    for o in objects
+                    if o.user_object.identifier.startswith("_tf_keras")
+                }
+            )
         ),
     )
 
@@ -85,7 +91,8 @@ def choose(signatures: Sequence[Signature], wanted: str | None, path: Path) -> S
         near = nearest(wanted, names)
         raise Failure(
             "model-signature-choice",
-            f"The SavedModel {path} has no signature {wanted!r}" + (f"; did you mean {near!r}?" if near else "."),
+            f"The SavedModel {path} has no signature {wanted!r}"
+            + (f"; did you mean {near!r}?" if near else "."),
             expected=", ".join(names) or "none: it has no signatures",
             found=wanted,
             next=f"--signature {near or names[0]}" if names else None,

@@ -151,7 +151,10 @@ def _parsed(text: str) -> list[tuple[str, list[tuple[int, str, str]]]]:
             message, _, rest = line.partition(" ")
             found.append((message, rest.strip()))
     return [
-        (message, [(int(n), name, kind) for n, name, kind in (f.split() for f in rest.rstrip(",").split(","))])
+        (
+            message,
+            [(int(n), name, kind) for n, name, kind in (f.split() for f in rest.rstrip(",").split(","))],
+        )
         for message, rest in found
     ]
 

@@ -203,7 +203,7 @@ def _pack(node: Node, inputs: list[Value]) -> Known:
 def _pad(node: Node, inputs: list[Value]) -> Known:
     shape, pads = _known(inputs[0]), _ints(inputs[1])
     if node.op == "Pad" and len(pads) == 2 * len(shape):
-        # TensorFlow lists (before, after) for each axis; ONNX, whose first attribute is its mode, all befores.
+        # TensorFlow lists (before, after) for each axis; ONNX, which has a mode, all befores.
         before, after = (
             (pads[: len(shape)], pads[len(shape) :]) if "mode" in node.attrs else (pads[::2], pads[1::2])
         )
@@ -222,7 +222,6 @@ def _gather(node: Node, inputs: list[Value]) -> Known:
     axis = _ints(inputs[2])[0] if len(inputs) > 2 else int(node.attrs.get("axis", 0))
     axis %= len(shape)
     return (*shape[:axis], *indices, *shape[axis + 1 :])
-
 
 
 def _strided_slice(node: Node, inputs: list[Value]) -> Known:
@@ -275,8 +274,8 @@ def _integers(node: Node, inputs: list[Value]) -> tuple[int, ...] | None:
 
 _UNARY = (
     "Relu Relu6 Sigmoid Tanh Softmax LogSoftmax Identity BiasAdd FusedBatchNorm FusedBatchNormV2 "
-    "FusedBatchNormV3 Cast Exp Log Sqrt Rsqrt Square Neg Abs Elu Selu LeakyRelu Softplus Erf LRN ReadVariableOp "
-    "StopGradient CheckNumerics Round Floor Ceil Sin Cos Gelu BatchNormalization Clip HardSigmoid HardSwish "
+    "FusedBatchNormV3 Cast Exp Log Sqrt Rsqrt Square Neg Abs Elu Selu LeakyRelu Softplus Erf LRN "
+    "ReadVariableOp StopGradient CheckNumerics Round Floor Ceil Sin Cos Gelu BatchNormalization Clip HardSigmoid HardSwish "
     "LeakyReLU Reciprocal Softsign ZerosLike OnesLike EnsureShape PlaceholderWithDefault Dropout Cumsum "
     "LayerNormalization QuantizeLinear DequantizeLinear"
 )

@@ -179,9 +179,7 @@ def _node(operator: Table, number: int, index: int, codes: list[str], names: lis
     outputs = tuple(names[i] for i in operator.numbers(2, "i") if i >= 0)
     options = operator.table(4)
     attrs = {
-        name: options.number(field, kind)
-        for name, field, kind in _OPTIONS.get(op, ())
-        if options is not None
+        name: options.number(field, kind) for name, field, kind in _OPTIONS.get(op, ()) if options is not None
     }
     if "padding" in attrs:
         attrs["padding"] = ("SAME", "VALID")[attrs["padding"] & 1]  # type: ignore[assignment]

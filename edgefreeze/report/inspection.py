@@ -57,7 +57,11 @@ def shape_text(shape: Shape | None) -> str:
 def _ends(found: Inspection) -> Iterator[str]:
     if found.signatures:
         for signature in found.signatures:
-            mark = "  ← described here" if len(found.signatures) > 1 and signature.name == found.signature else ""
+            mark = (
+                "  ← described here"
+                if len(found.signatures) > 1 and signature.name == found.signature
+                else ""
+            )
             yield f"  signature   [bold]{_safe(signature.name)}[/]{mark}"
             yield from _tensors("in", signature.inputs)
             yield from _tensors("out", signature.outputs)
@@ -91,9 +95,11 @@ def _weights(found: Inspection) -> Iterator[str]:
 
 def _operations(found: Inspection) -> Iterator[str]:
     if found.layers:
-        yield f"  layers      {len(found.layers)}: " + _safe(
-            ", ".join(f"{layer.name} ({layer.kind})" for layer in found.layers[:_MOST])
-        ) + (" …" if len(found.layers) > _MOST else "")
+        yield (
+            f"  layers      {len(found.layers)}: "
+            + _safe(", ".join(f"{layer.name} ({layer.kind})" for layer in found.layers[:_MOST]))
+            + (" …" if len(found.layers) > _MOST else "")
+        )
     if found.cost is None or not found.operations:
         return
     uncounted = f" (+ {found.cost.uncounted} operations of unknown shape)" if found.cost.uncounted else ""
@@ -104,7 +110,9 @@ def _operations(found: Inspection) -> Iterator[str]:
     yield f"  operations  {sum(found.operations.values())} of {len(found.operations)} kinds"
     for row in found.cost.by_operation[:_MOST]:
         unknown = "  [dim]shape unknown[/]" if row.uncounted else ""
-        yield f"    {row.count:>5} × {_safe(row.op):<26} {_si(row.flops):>9}FLOP {size(row.bytes):>10}{unknown}"
+        yield (
+            f"    {row.count:>5} × {_safe(row.op):<26} {_si(row.flops):>9}FLOP {size(row.bytes):>10}{unknown}"
+        )
     if len(found.cost.by_operation) > _MOST:
         rest = found.cost.by_operation[_MOST:]
         yield f"    {sum(r.count for r in rest):>5}   of {len(rest)} more kinds"
@@ -130,7 +138,9 @@ def _candidates(found: Candidates) -> Iterator[str]:
 
 def _target(entry: TargetFit) -> Iterator[str]:
     best: Any = entry.advice.format
-    yield f"  target [bold]{entry.target}[/]: " + (f"take [bold]{best}[/]" if best else "[red]nothing works[/]")
+    yield f"  target [bold]{entry.target}[/]: " + (
+        f"take [bold]{best}[/]" if best else "[red]nothing works[/]"
+    )
     for fit in entry.formats:
         others = f" (and {', '.join(fit.operations[1:4])})" if len(fit.operations) > 1 else ""
         yield f"    {_MARKS[fit.works]} {fit.format:<12} [dim]{_safe(fit.reason + others)}[/]"
