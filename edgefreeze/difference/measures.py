@@ -42,7 +42,9 @@ def sqnr_db(reference: Sequence[Array], candidate: Sequence[Array]) -> float | N
         noise += float(np.sum(np.square(x - y)))
     if noise == 0.0:
         return LOSSLESS_DB
-    return max(-LOSSLESS_DB, min(LOSSLESS_DB, 10 * math.log10(signal / noise))) if signal > 0 else -LOSSLESS_DB
+    return (
+        max(-LOSSLESS_DB, min(LOSSLESS_DB, 10 * math.log10(signal / noise))) if signal > 0 else -LOSSLESS_DB
+    )
 
 
 def worst(reference: Sequence[Array], candidate: Sequence[Array]) -> Worst | None:

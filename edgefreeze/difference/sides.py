@@ -150,7 +150,7 @@ class Artifact:
         warnings = [
             f"{t.name!r} is {t.dtype} with a scale: compared as the real numbers that it stands for"
             for t in (*self.inputs, *self.outputs)
-            if self._scale(t) is not None
+            if self.scale(t) is not None
         ]
         with self._runner() as run:
             cases, method, more = self._cases(run, given, samples_at)
@@ -181,13 +181,14 @@ class Artifact:
         made = golden.make(source, calls)
         return list(zip(made.inputs, made.outputs, strict=True)), made.data.text, []
 
-    def _scale(self, tensor: Tensor) -> Quantisation | None:
+    def scale(self, tensor: Tensor) -> Quantisation | None:
+        """The scale of an end that is an integer and stands for real numbers; None for any other."""
         found = self.scales.get(tensor.tensor)
         integer = tensor.dtype in ("int8", "uint8", "int16")
         return found if found is not None and integer and len(found.scales) == 1 else None
 
     def _real(self, tensor: Tensor) -> Tensor:
-        return replace(tensor, dtype="float32") if self._scale(tensor) is not None else tensor
+        return replace(tensor, dtype="float32") if self.scale(tensor) is not None else tensor
 
     @contextmanager
     def _runner(self) -> Iterator[Any]:
@@ -218,10 +219,10 @@ class Artifact:
         }
 
     def _run(self, runner: Runner, inputs: Arrays) -> Arrays:
-        fed = {t.name: quantised(inputs[t.name], self._scale(t), t.dtype) for t in self.inputs}
+        fed = {t.name: quantised(inputs[t.name], self.scale(t), t.dtype) for t in self.inputs}
         _, blob = runner.infer(encode(fed), prove.TIMEOUT_S)
         found = decode(blob)
-        return {t.name: dequantised(found[t.name], self._scale(t)) for t in self.outputs}
+        return {t.name: dequantised(found[t.name], self.scale(t)) for t in self.outputs}
 
 
 def side(path: Path, choice: Choice) -> Model | Artifact:
@@ -233,7 +234,9 @@ def side(path: Path, choice: Choice) -> Model | Artifact:
         return _tflite(path, tflite.read(path), choice.signature)
     if kind == "onnx":
         file = onnx_file.read(path)
-        return Artifact(path=path, kind=kind, runtime=RUNTIMES[kind], inputs=file.inputs, outputs=file.outputs)
+        return Artifact(
+            path=path, kind=kind, runtime=RUNTIMES[kind], inputs=file.inputs, outputs=file.outputs
+        )
     found, _ = report.inspect(
         path, signature=choice.signature, tags=choice.tags or None, outputs=choice.outputs
     )
@@ -277,13 +280,22 @@ def request_of(path: Path, choice: Choice) -> dict[str, Any]:
 def described(ends: Sequence[Tensor]) -> list[dict[str, Any]]:
     """Ends for a request."""
     return [
-        {"name": t.name, "tensor": t.tensor, "dtype": t.dtype, "shape": list(t.shape) if t.shape is not None else None}
+        {
+            "name": t.name,
+            "tensor": t.tensor,
+            "dtype": t.dtype,
+            "shape": list(t.shape) if t.shape is not None else None,
+        }
         for t in ends
     ]
 
 
 def _method(data: dict[str, Any]) -> str:
-    return data["method"] if data["source"] == "samples" else f"{data['cases']} {data['source']}: {data['method']}"
+    return (
+        data["method"]
+        if data["source"] == "samples"
+        else f"{data['cases']} {data['source']}: {data['method']}"
+    )
 
 
 def _tflite(path: Path, file: tflite.File, signature: str | None) -> Artifact:

@@ -84,9 +84,7 @@ def verify(
     )
 
 
-def compare(
-    mine: Answer, theirs: Answer, tolerance: float
-) -> tuple[tuple[OutputComparison, ...], list[str]]:
+def compare(mine: Answer, theirs: Answer, tolerance: float) -> tuple[tuple[OutputComparison, ...], list[str]]:
     """(every output of the reference `theirs` that has a partner, warnings). Pure."""
     matched, warnings = matching.pairs(
         _as_found(theirs.outputs, theirs.cases[0][1]),
@@ -138,9 +136,7 @@ def _output(pair: Any, judged: dict[str, Any], reference: list[Arrays], candidat
 
 def _as_found(ends: Sequence[Tensor], outputs: Arrays) -> list[Tensor]:
     """Outputs with the shapes that they turned out to have: a converter may not have noted them."""
-    return [
-        replace(t, shape=tuple(outputs[t.name].shape)) if t.name in outputs else t for t in ends
-    ]
+    return [replace(t, shape=tuple(outputs[t.name].shape)) if t.name in outputs else t for t in ends]
 
 
 def _like(candidate: Arrays, reference: Arrays) -> Arrays:

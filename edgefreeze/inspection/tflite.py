@@ -63,7 +63,8 @@ class File:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     quantisation: dict[str, Quantisation]
-    subgraphs: int
+    tensors: tuple[str, ...]
+    """Of the main graph, in the order of their numbers."""
 
 
 def read(path: Path) -> File:
@@ -119,7 +120,7 @@ def _read(data: bytes) -> File:
         inputs=tuple(_end(graph, name, name) for name in inputs),
         outputs=tuple(_end(graph, name, name) for name in outputs),
         quantisation=quantisation,
-        subgraphs=len(subgraphs),
+        tensors=tuple(names[0]),
     )
 
 

@@ -23,8 +23,10 @@ evaluate  {"model", "signature", "tags", "data": samples, "out": npz to write}
           → {"calls": n, "outputs": [names], "seconds": s}
 answer    {"model", "signature", "tags", …, "samples": path | null, "given": cases of another | null, "out"}
           → {"inputs", "outputs", "golden", "warnings"}; writes golden data (see answer.py)
-trace     {"runtime", "path", "artifact", "tensors": [names], "cases": path, "out": folder}
+trace     {"runtime", "model", "artifact", "tensors": [names], "cases": path, "out": folder}
           → {"there": [names]}; writes the values of the tensors, intermediate ones too (see trace.py)
+attempts  {"graphs": folder, "count", "inputs": path, "output": tensor, "out"}
+          → {"ran": [numbers]}; writes what each of many small graphs gives (see attempts.py)
 
 Expected failures are error replies with a code of edgefreeze.errors; anything else is "internal", its
 traceback in the log.
@@ -83,6 +85,10 @@ def main() -> int:
 
 
 def _answer(request: dict[str, Any], emit: Any) -> Any:
+    if request["op"] == "trace":  # which imports what its runtime is, and no more
+        from edgefreeze.worker.trace import trace
+
+        return trace(request)
     emit({"event": "stage", "name": "start"})
     try:
         import tensorflow  # noqa: F401
@@ -108,10 +114,10 @@ def _answer(request: dict[str, Any], emit: Any) -> Any:
         from edgefreeze.worker.answer import answer
 
         return answer(request, emit)
-    if request["op"] == "trace":
-        from edgefreeze.worker.trace import trace
+    if request["op"] == "attempts":
+        from edgefreeze.worker.attempts import attempts
 
-        return trace(request)
+        return attempts(request)
     raise Failure("internal", f"The worker knows no operation {request['op']!r}.")
 
 
