@@ -113,6 +113,8 @@ def _tell(found: Bisection) -> None:
             f"{found.compared} tensors compared"
         )
     else:
+        if found.equal:
+            console.print("On these inputs their outputs agree; within they do not.")
         console.print(f"They part at [bold]{escape(clean(parting.node))}[/] ({parting.operation}):")
         how = {"seen": "", "tried": " (tried: with that one change both agree)", "likely": " (likely)"}
         console.print(f"  {escape(clean(parting.cause.sentence))}{how[parting.cause.how]}.")

@@ -60,7 +60,7 @@ class Parting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bisection:
-    """equal: no output differs by more than noise."""
+    """equal: no output differs by more than noise; inner tensors may all the same, on these inputs."""
 
     equal: bool
     a: str
@@ -92,13 +92,19 @@ def bisect(
         other, _ = traced.artifact_with_inputs(second, None, folder / "2", progress, draw=False)
         matched, warnings = matching.pairs(other.static, made.static, "input", all_of_mine=True)
         theirs = matching.arranged(inputs, matched)
-        runs = {id(first): (made, inputs), id(second): (other, theirs)}
-        sides = [
-            stack.enter_context(traced.traced(s.name, *runs[id(s)], folder / f"trace{i}", progress))
+        runs = ((made, inputs), (other, theirs))
+        left, right = (
+            stack.enter_context(_traced(s.name, runs[s is second], folder / f"trace{i}", progress))
             for i, s in enumerate((a, b))
-        ]
-        ends = _ends(runs[id(a)][0], runs[id(b)][0], *sides, warnings)
-        return _compared(sides[0], sides[1], ends, out, tolerance, warnings, progress)
+        )
+        ends = _ends(runs[a is second][0], runs[b is second][0], left, right, warnings)
+        return _compared(left, right, ends, out, tolerance, warnings, progress)
+
+
+def _traced(
+    name: str, run: tuple[Artifact, dict[str, Any]], folder: Path, progress: Progress
+) -> contextlib.AbstractContextManager[Traced]:
+    return traced.traced(name, run[0], run[1], folder, progress)
 
 
 def _open(side: Model | Artifact) -> int:
@@ -135,11 +141,12 @@ def _compared(
     differing = [m for m in matches if m.noise > noise]
     found = None
     files: tuple[str, ...] = ()
-    if any(m.noise > noise for m in outputs):
-        match = first_parting(a, matches, noise)
+    equal = not any(m.noise > noise for m in outputs)
+    match = first_parting(a, matches, noise, {left for left, _ in ends})
+    if match is not None:
         found, files = _explained(a, b, match, matches, len(differing), out, progress)
     return Bisection(
-        equal=found is None,
+        equal=equal,
         a=a.name,
         b=b.name,
         compared=len(matches),
@@ -155,21 +162,24 @@ def _mixed(a: Traced, b: Traced) -> bool:
     return bool(a.scales) != bool(b.scales)
 
 
-def first_parting(a: Traced, matches: Sequence[Match], noise: float) -> Match:
+def first_parting(a: Traced, matches: Sequence[Match], noise: float, ends: set[str]) -> Match | None:
     """The first match, in the order of a's graph, that is off by more than noise, and by far more than what
-    it is fed, and that something behind it depends on. Pure."""
+    it is fed; None where there is none. What is off while all that hangs on it agrees is not, but for an
+    output: its name means something else there. Pure."""
     off = [m for m in matches if m.noise > noise]
     by_tensor = {m.a: m for m in matches}
     behind = _behind(a, by_tensor)
+    credible: Match | None = None
     for match in off:
         followers = [by_tensor[t] for t in behind.get(match.a, ()) if t != match.a]
-        if followers and all(f.noise <= noise for f in followers):
-            continue  # a name that means something else there: what hangs on it agrees
+        if match.a not in ends and all(f.noise <= noise for f in followers):
+            continue
+        credible = credible or match
         _, begins = cut.region(a, match.a, by_tensor)
         fed = max((by_tensor[t].noise for t in begins if t in by_tensor), default=0.0)
         if match.noise > JUMP * fed:
             return match
-    return off[0]
+    return credible
 
 
 def _behind(a: Traced, matched: Mapping[str, Match]) -> dict[str, set[str]]:
@@ -239,10 +249,12 @@ def _cause(
     maker, other = a.graph.producers(), b.graph.producers()
     left, right = maker.get(match.a), other.get(match.b)
     back = {m.b: m.a for m in matches}
+    found: Cause | None = None
     if a.kind == b.kind and left is not None and right is not None:
         found = causes.structural(a, b, left, right, back) or causes.in_bodies(a, b, left, right)
-        if found is not None:
-            return found
+    found = found or causes.training_mode(a, mine[0], b, theirs[0])
+    if found is not None:
+        return found
     for this, that, region, end, against in (
         (a, b, mine, match.a, _turned(match, a, b)),
         (b, a, theirs, match.b, _turned_back(match, a, b)),
@@ -286,8 +298,8 @@ def _tried(
     progress.step("try", f"trying {len(candidates)} explanations")
     with tempfile.TemporaryDirectory(prefix="edgefreeze-bisect-") as scratch:
         folder = Path(scratch)
-        for number, variant in enumerate([piece, *candidates]):
-            (folder / f"{number}.pb").write_bytes(variant.message.SerializeToString())
+        for number, message in enumerate([piece.message, *(v.message for v in candidates)]):
+            (folder / f"{number}.pb").write_bytes(message.SerializeToString())
         (folder / "inputs.npz").write_bytes(
             encode({name: this.values[tensor] for name, tensor in piece.feeds.items()})
         )
@@ -326,7 +338,7 @@ def _guess(a: Traced, b: Traced, match: Match, mine: list[Node], theirs: list[No
     for left, right in _weights(a, mine, b, theirs):
         what = causes.weights(a.values[left], b.values[right])
         if what is not None:
-            user = next((n for n in mine if left in n.inputs), node)
+            user = _user(a, mine, left) or node
             sentence = (
                 f"the weights {left.removesuffix(':0')!r} of {a.name}: {what[1]} ({right!r} of {b.name})"
             )
@@ -336,8 +348,8 @@ def _guess(a: Traced, b: Traced, match: Match, mine: list[Node], theirs: list[No
         share = causes.saturated(*((y, x) if a.scales else (x, y)))
         if share > 0.001:
             sentence = (
-                f"the quantisation range of {match.b!r} is too narrow: {share:.1%} of its values are cut off; "
-                "calibrate on samples like those in use"
+                f"the quantisation range of {match.b!r} is too narrow: {share:.1%} of its values are cut "
+                "off; calibrate on samples like those in use"
             )
             return Cause(kind="quantisation range", node=name, sentence=sentence, how="likely")
     what = causes.numeric(x, y)
@@ -346,6 +358,17 @@ def _guess(a: Traced, b: Traced, match: Match, mine: list[Node], theirs: list[No
         return Cause(kind=what[0], node=name, sentence=sentence, how="likely")
     sentence = f"{name!r} computes something else in {b.name}; none of the usual causes explains it alone"
     return Cause(kind="unexplained", node=name, sentence=sentence, how="likely")
+
+
+def _user(a: Traced, nodes: Sequence[Node], constant: str) -> Node | None:
+    """The node that joins a constant, or what is computed of it, with what hangs on the inputs."""
+    moving, carried = set(pairing.dynamic(a.graph)), {constant}
+    for node in nodes:
+        if any(tensor in carried for tensor in node.inputs):
+            if any(tensor in moving for tensor in node.outputs):
+                return node
+            carried.update(node.outputs)
+    return None
 
 
 _USUALLY = {

@@ -65,8 +65,10 @@ def structural(a: Traced, b: Traced, left: Node, right: Node, partner: Mapping[s
     theirs = [partner.get(t, t) for t in right.inputs]
     mine = list(left.inputs)
     if mine != theirs and sorted(mine) == sorted(theirs):
-        sentence = f"{left.op} {left.name!r} takes its inputs in another order: {_listed(mine)} in {a.name}, " \
-            f"{_listed(theirs)} in {b.name}"  # fmt: skip
+        sentence = (
+            f"{left.op} {left.name!r} takes its inputs in another order: {_listed(mine)} in {a.name}, "
+            f"{_listed(theirs)} in {b.name}"
+        )
         return Cause(kind="swapped inputs", node=left.name, sentence=sentence, how="seen")
     for here, there, theirs_own in zip(left.inputs, theirs, right.inputs, strict=False):
         found = _weights_at(a, b, left, here, theirs_own)
@@ -79,13 +81,18 @@ def structural(a: Traced, b: Traced, left: Node, right: Node, partner: Mapping[s
     return _scales(a, b, left, right)
 
 
+def in_training(norm: str, this: str, other: str) -> str:
+    """That a batch norm is in training mode in `this` and not in `other`."""
+    return (
+        f"the batch norm {norm!r} normalises by the batch's own statistics (training mode) in {this} and by "
+        f"the moving ones in {other}; export the model with training=False"
+    )
+
+
 def _attribute(key: str, node: Node, here: Any, there: Any, a: str, b: str) -> str:
     if key == "is_training":
         this, other = (a, b) if here else (b, a)
-        return (
-            f"the batch norm {node.name!r} normalises by the batch's own statistics (training mode) in {this} and "
-            f"by the moving ones in {other}; export the model with training=False"
-        )
+        return in_training(node.name, this, other)
     if key == "padding":
         return f"{node.op} {node.name!r} pads {here} in {a} and {there} in {b}"
     return f"{node.op} {node.name!r} has {key} = {here} in {a} and {there} in {b}"
@@ -127,7 +134,7 @@ def _weights_at(a: Traced, b: Traced, node: Node, left: str, right: str) -> Caus
 
 
 def _raw(traced: Traced, name: str) -> Array | None:
-    return traced.values[name] if name in traced.values else None
+    return traced.values.get(name)
 
 
 def _constants(traced: Traced, tensor: str) -> list[str] | None:
@@ -150,30 +157,36 @@ def _constants(traced: Traced, tensor: str) -> list[str] | None:
 
 
 def weights(x: Array, y: Array) -> tuple[str, str] | None:
-    """(kind, what) of the difference between two constants; None where there is none to speak of."""
+    """(kind, what) of the difference between two constants, whatever the order of their axes; None where
+    there is none to speak of."""
     if x.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
         return None
-    p, q = x.astype(np.float64), y.astype(np.float64)
-    for axes in itertools.permutations(range(q.ndim)) if 2 <= q.ndim <= 4 else ():
+    p, q = np.squeeze(x).astype(np.float64), np.squeeze(y).astype(np.float64)
+    best: tuple[float, tuple[int, ...], Array] | None = None
+    for axes in itertools.permutations(range(q.ndim)) if q.ndim <= 4 else ():
         turned = np.transpose(q, axes)
-        if turned.shape == p.shape and distance(p, turned)[1] <= _EXACT:
-            if axes == tuple(range(q.ndim)):
-                return None
-            return "layout", f"is the other's with its axes in the order {axes}: a transposed kernel"
-    if p.shape != q.shape:
-        return "weights", f"has the shape {list(p.shape)} beside {list(q.shape)}"
-    if distance(p, q)[1] <= _EXACT:
-        return None
-    if p.size > 1 and distance(np.sort(p, axis=None), np.sort(q, axis=None))[1] <= _EXACT:
+        if turned.shape == p.shape:
+            off = distance(p, turned)[1]
+            if best is None or off < best[0]:
+                best = off, axes, turned
+    if best is None:
+        return "weights", f"has the shape {list(x.shape)} beside {list(y.shape)}"
+    off, axes, q = best
+    if off <= _EXACT:
+        if axes == tuple(sorted(axes)) or x.shape != y.shape:
+            return None
+        return "layout", f"is the other's with its axes in the order {axes}: a transposed kernel"
+    absent = int(np.count_nonzero(~np.isin(x.astype(np.float32), y.astype(np.float32))))
+    if p.size > 1 and absent == 0:
         return "layout", "has the same values in another order: a transposed or permuted kernel"
     size = float(np.sum(q * q))
     factor = float(np.sum(p * q)) / size if size > 0 else 0.0
     if p.size > 1 and factor not in (0.0, 1.0) and distance(p, factor * q)[1] <= 1e-5:
         return "weights", f"is {factor:.6g} times the other's"
-    unequal = int(np.count_nonzero(p != q))
-    largest = float(np.abs(p - q).max())
-    few = "only " if unequal <= max(1, int(_FEW * p.size)) else ""
-    return "weights", f"differs in {few}{unequal} of {p.size} values, by up to {largest:.4g}"
+    if absent <= max(1, int(_FEW * p.size)):
+        largest = f", by up to {float(np.abs(p - q).max()):.4g}" if absent == np.count_nonzero(p != q) else ""
+        return "weights", f"differs in only {absent} of {p.size} values{largest}"
+    return "weights", f"differs in {int(np.count_nonzero(p != q))} of {p.size} values"
 
 
 def _scale_differs(a: Traced, b: Traced, left: str, right: str) -> str | None:
@@ -181,8 +194,10 @@ def _scale_differs(a: Traced, b: Traced, left: str, right: str) -> str | None:
     if here is None or there is None or here == there:
         return None
     if len(here.scales) == len(there.scales) == 1:
-        text = f"{here.scales[0]:g} (zero point {_zero(here.zero_points)}) in {a.name} and " \
-            f"{there.scales[0]:g} ({_zero(there.zero_points)}) in {b.name}"  # fmt: skip
+        text = (
+            f"{here.scales[0]:g} (zero point {_zero(here.zero_points)}) in {a.name} and "
+            f"{there.scales[0]:g} ({_zero(there.zero_points)}) in {b.name}"
+        )
     else:
         count = sum(x != y for x, y in zip(here.scales, there.scales, strict=False))
         text = f"different for {count} of {len(here.scales)} channels"
@@ -210,6 +225,27 @@ def in_bodies(a: Traced, b: Traced, left: Node, right: Node) -> Cause | None:
             if found is not None:
                 return found
     return None
+
+
+def training_mode(a: Traced, mine: Sequence[Node], b: Traced, theirs: Sequence[Node]) -> Cause | None:
+    """A batch norm that was taken apart and divides by the batch's own deviation on one side only."""
+    own, others = _deviations(a, mine), _deviations(b, theirs)
+    if bool(own) == bool(others):
+        return None
+    this, other, name = (a.name, b.name, own[0]) if own else (b.name, a.name, others[0])
+    norm = name.split("/batchnorm")[0]
+    sentence = in_training(norm, this, other)
+    return Cause(kind="batch norm in training mode", node=norm, sentence=sentence, how="seen")
+
+
+def _deviations(side: Traced, nodes: Sequence[Node]) -> list[str]:
+    """Square roots of what hangs on the inputs."""
+    moving = set(side.graph.inputs)
+    for node in side.graph.nodes:
+        if any(tensor in moving for tensor in node.inputs):
+            moving.update(node.outputs)
+    roots = [n.name for n in nodes if n.op in ("Rsqrt", "Sqrt", "RSQRT", "SQRT", "Reciprocal")]
+    return [name for name in roots if any(t in moving for n in nodes if n.name == name for t in n.outputs)]
 
 
 def saturated(reference: Array, quantised: Array) -> float:

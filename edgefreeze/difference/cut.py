@@ -1,4 +1,4 @@
-"""Small graphs cut out of traced ones: some nodes, their constants, and placeholders for what they are fed."""
+"""Small graphs cut out of traced ones: nodes, their constants, and placeholders for what they are fed."""
 
 from __future__ import annotations
 

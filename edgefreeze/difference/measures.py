@@ -87,5 +87,5 @@ def _float(array: Array) -> Array:
 def _plain(value: Any) -> float | str:
     if isinstance(value, bytes):
         return value[:80].decode("utf-8", "replace")
-    number = abs(value) if isinstance(value, complex | np.complexfloating) else float(value)
+    number = float(abs(value) if np.iscomplexobj(value) else value)
     return number if math.isfinite(number) else str(number)

@@ -18,6 +18,8 @@ Array = np.ndarray[Any, Any]
 UNLIKE = 1e9
 """The error of tensors whose shapes do not even agree."""
 _INDEX = re.compile(r":0$")
+_NUMBERED = re.compile(r"(^|/)Func/.*/_\d+$")
+"""Names that inlining gives by counting: the same one means something else in another graph."""
 _NEAR = 3
 _SAMPLE = 4096
 _SAME_CONTENT = 0.99999
@@ -46,7 +48,7 @@ def dynamic(graph: Graph) -> list[str]:
 
 
 def pair(a: Traced, b: Traced, ends: Iterable[tuple[str, str]]) -> list[Match]:
-    """The matches, in the topological order of `a`. ends: tensors of both that are known to belong together."""
+    """The matches, in the topological order of `a`. ends: tensors of both that surely belong together."""
     mine = [t for t in dynamic(a.graph) if t in a.values]
     theirs = [t for t in dynamic(b.graph) if t in b.values]
     order = {tensor: number for number, tensor in enumerate(mine)}
@@ -128,7 +130,8 @@ def _loose(a: Traced, b: Traced) -> float:
 
 def aliases(tensor: str) -> list[str]:
     """The names that a tensor goes by: TensorFlow Lite joins those of what it fused by semicolons."""
-    return [_INDEX.sub("", part.strip()) for part in tensor.split(";") if part.strip()]
+    parts = [_INDEX.sub("", part.strip()) for part in tensor.split(";")]
+    return [part for part in parts if part and not _NUMBERED.search(part)]
 
 
 def _by_name(mine: list[str], theirs: list[str], order: Mapping[str, int]) -> dict[str, str]:

@@ -1,5 +1,5 @@
 """One side of a comparison: a model, an artifact, or an artifact of a release, run in a fresh process in its
-own runtime. A Side gives cases: inputs and its outputs for them."""
+own runtime. A side gives cases: inputs and its outputs for them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -53,18 +53,6 @@ class Answer:
     warnings: list[str] = field(default_factory=list)
 
 
-class Side(Protocol):
-    """What can be compared. `static` are the inputs as far as they are known without running anything."""
-
-    name: str
-    kind: str
-    static: tuple[Tensor, ...]
-
-    def answer(self, given: Given | None, samples_at: Path | None, progress: Progress) -> Answer:
-        """Run it: on the other's inputs, on samples, or on inputs that are drawn."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """Which part of a side is meant: a signature or tags of a SavedModel, ends of a graph, a format of a
@@ -94,7 +82,10 @@ class Model:
         return str(self.path)
 
     def answer(self, given: Given | None, samples_at: Path | None, progress: Progress) -> Answer:
-        """See Side. Raises Failure: what loading raises, samples-bad, not-comparable."""
+        """Run it: on the other's inputs, on samples, or on inputs that are drawn.
+
+        Raises Failure: what loading raises, samples-bad, not-comparable.
+        """
         with tempfile.TemporaryDirectory(prefix="edgefreeze-verify-") as folder:
             out = Path(folder) / "answer" / "cases.npz"
             request = {**request_of(self.path, self.choice), "op": "answer", "out": str(out)}
@@ -145,7 +136,10 @@ class Artifact:
         return {"runtime": self.runtime, "format": self.kind, **ends, **self.extra}
 
     def answer(self, given: Given | None, samples_at: Path | None, progress: Progress) -> Answer:
-        """See Side. Raises Failure runtime-failed, samples-bad, not-comparable."""
+        """Run it: on the other's inputs, on samples, or on inputs that are drawn.
+
+        Raises Failure runtime-failed, samples-bad, not-comparable.
+        """
         progress.step("evaluate", f"running {self.path.name} in {self.runtime}")
         warnings = [
             f"{t.name!r} is {t.dtype} with a scale: compared as the real numbers that it stands for"

@@ -24,9 +24,9 @@ from edgefreeze.inspection import graph_def, onnx_file, schema, tflite
 from edgefreeze.inspection.graph import Graph
 from edgefreeze.inspection.tflite import Quantisation
 from edgefreeze.progress import Progress
+from edgefreeze.release.manifest import GOLDEN
 from edgefreeze.types import Conversion
 from edgefreeze.worker import client
-from edgefreeze.release.manifest import GOLDEN
 from edgefreeze.worker.messages import parse
 from edgefreeze.worker.trace import VALUES
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgefreeze.difference.causes import in_training
 from edgefreeze.difference.cut import Piece, constant_behind, set_constant
 from edgefreeze.worker.graphs import producer
 
@@ -77,8 +78,7 @@ def _norm(graph: Any, node: Any) -> Iterator[Variant]:
     yield Variant(
         node=node.name,
         kind="batch norm in training mode",
-        sentence=f"the batch norm {node.name!r} normalises by the batch's own statistics (training mode) in {this} "
-        f"and by the moving ones in {other}; export the model with training=False",
+        sentence=in_training(node.name, this, other),
         message=copy,
     )
     for epsilon in _EPSILONS:
@@ -88,8 +88,8 @@ def _norm(graph: Any, node: Any) -> Iterator[Variant]:
             yield Variant(
                 node=node.name,
                 kind="epsilon",
-                sentence=f"the batch norm {node.name!r} has the epsilon {node.attr['epsilon'].f:g} in {{this}} and "
-                f"{epsilon:g} in {{other}}",
+                sentence=f"the batch norm {node.name!r} has the epsilon {node.attr['epsilon'].f:g} in "
+                f"{{this}} and {epsilon:g} in {{other}}",
                 message=copy,
             )
 
@@ -105,8 +105,8 @@ def _resize(graph: Any, node: Any) -> Iterator[Variant]:
             yield Variant(
                 node=node.name,
                 kind="resize alignment",
-                sentence=f"{node.op} {node.name!r} has (align_corners, half_pixel_centers) = {here} in {{this}} and "
-                f"{there} in {{other}}",
+                sentence=f"{node.op} {node.name!r} has (align_corners, half_pixel_centers) = {here} in "
+                f"{{this}} and {there} in {{other}}",
                 message=copy,
             )
 
@@ -141,8 +141,8 @@ def _kernels(graph: Any, node: Any, values: Mapping[str, Array]) -> Iterator[Var
             yield Variant(
                 node=node.name,
                 kind="layout",
-                sentence=f"the kernel of {node.op} {node.name!r} has its axes {axes} in {{other}}, as if it were "
-                "transposed",
+                sentence=f"the kernel of {node.op} {node.name!r} has its axes in the order {axes} in "
+                "{other}: a transposed kernel",
                 message=copy,
             )
 

@@ -12,7 +12,7 @@ import numpy as np
 from edgefreeze.device import parity
 from edgefreeze.difference import measures
 from edgefreeze.difference.measures import Worst
-from edgefreeze.difference.sides import Answer, Arrays, Given, Side
+from edgefreeze.difference.sides import Answer, Arrays, Artifact, Given, Model
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
 from edgefreeze.types import Tensor
@@ -58,7 +58,11 @@ class Comparison:
 
 
 def verify(
-    a: Side, b: Side, samples_at: Path | None, tolerance: float | None, progress: Progress
+    a: Model | Artifact,
+    b: Model | Artifact,
+    samples_at: Path | None,
+    tolerance: float | None,
+    progress: Progress,
 ) -> Comparison:
     """Compare A with the reference B. Raises Failure: what either raises, samples-bad, not-comparable."""
     # Whoever is pickier about sizes draws: what suits a fixed shape suits a free one.

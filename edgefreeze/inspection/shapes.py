@@ -275,8 +275,8 @@ def _integers(node: Node, inputs: list[Value]) -> tuple[int, ...] | None:
 _UNARY = (
     "Relu Relu6 Sigmoid Tanh Softmax LogSoftmax Identity BiasAdd FusedBatchNorm FusedBatchNormV2 "
     "FusedBatchNormV3 Cast Exp Log Sqrt Rsqrt Square Neg Abs Elu Selu LeakyRelu Softplus Erf LRN "
-    "ReadVariableOp StopGradient CheckNumerics Round Floor Ceil Sin Cos Gelu BatchNormalization Clip HardSigmoid HardSwish "
-    "LeakyReLU Reciprocal Softsign ZerosLike OnesLike EnsureShape PlaceholderWithDefault Dropout Cumsum "
+    "ReadVariableOp StopGradient CheckNumerics Round Floor Ceil Sin Cos Gelu BatchNormalization Clip "
+    "HardSigmoid HardSwish LeakyReLU Reciprocal Softsign ZerosLike OnesLike EnsureShape PlaceholderWithDefault Dropout Cumsum "
     "LayerNormalization QuantizeLinear DequantizeLinear"
 )
 _BINARY = (
