@@ -20,19 +20,20 @@ _LABEL = re.compile(r"label|target|ground_?truth|y_true|weights?$", re.IGNORECAS
 _NONE_OF_IT = (
     ("a gradient", re.compile(r"(^|/)gradients?(_\d+)?/|Grad(ient)?\w*$|^Resource\w*Apply|^Apply")),
     ("a saver's", re.compile(r"(^|/)save(_\d+)?/|^Saver|^Restore|^MergeV2|^Save")),
+    ("a summary", re.compile(r"Summary|(^|/)summar(y|ies)", re.IGNORECASE)),
+    ("a queue's or reader's", re.compile(r"Queue|Reader|Iterator|Dataset")),
     (
         "a loss",
         re.compile(r"(^|/|_)(loss|cost)(_|/|\d|$)|cross_?entropy|CrossEntropy|^L2Loss", re.IGNORECASE),
     ),
     ("a metric", re.compile(r"(^|/|_)(accuracy|metrics?|precision|recall|auc)(_|/|\d|$)", re.IGNORECASE)),
-    ("a summary", re.compile(r"Summary|(^|/)summar(y|ies)", re.IGNORECASE)),
-    ("a queue's or reader's", re.compile(r"Queue|Reader|Iterator|Dataset")),
     ("an initialiser", re.compile(r"(^|/)(init\w*|Initializer)(/|$)|^Assign\w*$|InitializeTable")),
     (
         "the optimizer's",
-        re.compile(r"(^|/|_)(adam|momentum|rmsprop|adagrad|global_step|train_op)(_|/|$)", re.I),
+        re.compile(r"(^|/|_)(adam|momentum|rmsprop|adagrad|global_step|train_op)(_|/|$)", re.IGNORECASE),
     ),
 )
+"""What a node is that is no output, the surest first."""
 _LIKELY = re.compile(r"output|softmax|prob|pred|logits|sigmoid|score|class|result|embedding", re.IGNORECASE)
 _FINAL = ("Softmax", "Sigmoid", "LogSoftmax", "Tanh", "ArgMax", "BiasAdd", "MatMul", "Identity")
 _MOST = 12

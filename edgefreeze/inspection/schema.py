@@ -17,9 +17,9 @@ MetaGraphDef       1 meta_info_def MetaInfoDef, 2 graph_def GraphDef, 3 saver_de
                    7 object_graph_def SavedObjectGraph
 MetaInfoDef        4 tags *string, 5 tensorflow_version string
 SaverDef           1 filename_tensor_name string, 2 save_tensor_name string, 3 restore_op_name string
-AssetFileDef       1 tensor_info TensorInfo, 2 filename string
-SignatureDef       1 inputs {TensorInfo, 2 outputs {TensorInfo, 3 method_name string
-TensorInfo         1 name string, 2 dtype int32, 3 tensor_shape TensorShapeProto
+AssetFileDef       2 filename string
+SignatureDef       1 inputs {SignatureEnd, 2 outputs {SignatureEnd, 3 method_name string
+SignatureEnd       1 name string, 2 dtype int32, 3 tensor_shape TensorShapeProto
 SavedObjectGraph   1 nodes *SavedObject
 SavedObject        1 children *ObjectReference, 3 slot_variables *SlotVariable, 4 user_object SavedUserObject,
                    7 variable SavedVariable

@@ -276,8 +276,8 @@ _UNARY = (
     "Relu Relu6 Sigmoid Tanh Softmax LogSoftmax Identity BiasAdd FusedBatchNorm FusedBatchNormV2 "
     "FusedBatchNormV3 Cast Exp Log Sqrt Rsqrt Square Neg Abs Elu Selu LeakyRelu Softplus Erf LRN "
     "ReadVariableOp StopGradient CheckNumerics Round Floor Ceil Sin Cos Gelu BatchNormalization Clip "
-    "HardSigmoid HardSwish LeakyReLU Reciprocal Softsign ZerosLike OnesLike EnsureShape PlaceholderWithDefault Dropout Cumsum "
-    "LayerNormalization QuantizeLinear DequantizeLinear"
+    "HardSigmoid HardSwish LeakyReLU Reciprocal Softsign ZerosLike OnesLike EnsureShape "
+    "PlaceholderWithDefault Dropout Cumsum LayerNormalization QuantizeLinear DequantizeLinear"
 )
 _BINARY = (
     "Add AddV2 Sub Mul RealDiv Div Maximum Minimum Pow SquaredDifference FloorDiv FloorMod Greater Less "

@@ -48,18 +48,18 @@ def lstm():
     return keras.Model(inputs, keras.layers.Dense(3, name="scores")(x), name="recurrent")
 
 
-def branches():
+def branches(training=False, name="branches"):
     left = keras.Input((12, 12, 3), name="left")
     right = keras.Input((12, 12, 3), name="right")
     a = keras.layers.Conv2D(4, 3, padding="same", name="conv_left")(left)
     a = keras.layers.BatchNormalization(name="norm_left")(a)
     a = keras.layers.ReLU(name="relu_left")(a)
     b = keras.layers.Conv2D(4, 3, padding="same", name="conv_right")(right)
-    b = keras.layers.BatchNormalization(name="norm_right")(b)
+    b = keras.layers.BatchNormalization(name="norm_right")(b, training=training)
     b = keras.layers.ReLU(name="relu_right")(b)
     x = keras.layers.Subtract(name="difference")([a, b])
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return trained(keras.Model([left, right], keras.layers.Dense(5, name="scores")(x), name="branches"))
+    return trained(keras.Model([left, right], keras.layers.Dense(5, name="scores")(x), name=name))
 
 
 def in_training(model, name):
@@ -74,8 +74,9 @@ def in_training(model, name):
     return clone
 
 
-MODELS = [mobilenet(), lstm(), branches()]
-MODELS += [in_training(MODELS[0], "block_2_expand_BN"), in_training(MODELS[2], "norm_right")]
+MODELS = [mobilenet(), lstm(), branches(), branches(training=True, name="branches_training")]
+MODELS.append(in_training(MODELS[0], "block_2_expand_BN"))
+MODELS[3].set_weights(MODELS[2].get_weights())
 for model in MODELS:
     model.export(str(FOLDER / model.name), verbose=False)
     if model.name == "mobilenet":
