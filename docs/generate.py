@@ -26,7 +26,10 @@ import edgefreeze
 from edgefreeze import errors, inventory, operate, runtimes, targets
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
+from edgefreeze.difference.bisecting import Bisection
+from edgefreeze.difference.verifying import Comparison
 from edgefreeze.freezing import Frozen
+from edgefreeze.inspection.report import Inspection
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = Path(edgefreeze.__file__).resolve().parent
@@ -106,6 +109,9 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze init": ("path", "app", "target", "model"),
     "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Outcome)),
     "edgefreeze freeze": tuple(f.name for f in dataclasses.fields(Frozen)),
+    "edgefreeze inspect": (*(f.name for f in dataclasses.fields(Inspection)), "written"),
+    "edgefreeze verify": tuple(f.name for f in dataclasses.fields(Comparison)),
+    "edgefreeze bisect": tuple(f.name for f in dataclasses.fields(Bisection)),
     "edgefreeze status": _returned(operate.status),
     "edgefreeze run": _returned(operate.infer),
     "edgefreeze rollback": _returned(operate.rollback),

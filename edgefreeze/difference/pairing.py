@@ -60,15 +60,19 @@ def pair(a: Traced, b: Traced, ends: Iterable[tuple[str, str]]) -> list[Match]:
             taken.add(right)
     named = _by_name(mine, theirs, order)
     same_kind = a.kind == b.kind
+    groups: dict[str, list[str]] = {}
     for right, left in named.items():
-        if left in found or right in taken:
-            continue
-        match = judge(a, b, left, right, "name")
+        if left not in found and right not in taken:
+            groups.setdefault(left, []).append(right)
+    for left, rights in groups.items():
+        # What was fused goes by all its names: it is the last of them that it holds, as a rule.
+        tried = [judge(a, b, left, right, "name") for right in reversed(rights)]
+        match = next((m for m in tried if m.noise <= _loose(a, b)), tried[0])
         if not same_kind and match.noise > _loose(a, b):
             match = _nearby(a, b, match, set(found), order)
         if match.a not in found:
             found[match.a] = match
-            taken.add(right)
+            taken.add(match.b)
     for match in _by_content(
         a, b, [t for t in mine if t not in found], [t for t in theirs if t not in taken]
     ):
