@@ -27,8 +27,11 @@ import edgefreeze
 from edgefreeze import errors, inventory, operate, runtimes, targets
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
+from edgefreeze.difference.bisecting import Bisection
+from edgefreeze.difference.verifying import Comparison
 from edgefreeze.exporting import Exported
 from edgefreeze.freezing import Frozen
+from edgefreeze.inspection.report import Inspection
 from edgefreeze.report import text as reports
 from edgefreeze.worker import formats
 
@@ -113,6 +116,9 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze build": _returned(reports.build_fields),
     "edgefreeze export": tuple(f.name for f in dataclasses.fields(Exported)),
     "edgefreeze freeze": tuple(f.name for f in dataclasses.fields(Frozen)),
+    "edgefreeze inspect": (*(f.name for f in dataclasses.fields(Inspection)), "written"),
+    "edgefreeze verify": tuple(f.name for f in dataclasses.fields(Comparison)),
+    "edgefreeze bisect": tuple(f.name for f in dataclasses.fields(Bisection)),
     "edgefreeze status": _returned(operate.status),
     "edgefreeze run": _returned(operate.infer),
     "edgefreeze rollback": _returned(operate.rollback),

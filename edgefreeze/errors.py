@@ -122,6 +122,17 @@ CODES: dict[str, Code] = {
         "Nothing was sent. Try another optimize level, or look at the named output.",
     ),
     "unverified": Code(GATE, "Something could not be checked.", "The message says why for each format."),
+    "differs": Code(
+        GATE,
+        "Two models, artifacts or releases do not compute the same.",
+        "edgefreeze bisect A B finds the first node at which they part.",
+    ),
+    "not-comparable": Code(
+        CONFIG,
+        "Two models cannot be compared: their inputs or outputs do not belong together.",
+        "Compare two that take the same inputs; name a signature with --signature.",
+    ),
+    "netron-missing": Code(CONFIG, "Netron, the viewer, is not installed.", "pip install netron"),
     # The worker process
     "worker-no-tensorflow": Code(
         CONFIG, "TensorFlow is not installed beside edgefreeze.", "pip install 'edgefreeze[convert]'"

@@ -33,7 +33,7 @@ LAYERS = [
     {"python"},
     {"operate", "report"},
     {"deploy"},
-    {"build", "exporting"},
+    {"build", "exporting", "inspection", "difference"},
     {"freezing", "load", "accuracy", "calibration"},
     {"conversion"},
     {"ship", "worker", "cache"},

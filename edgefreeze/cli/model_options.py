@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefreeze import formats
+from edgefreeze.cli.options import names_callback
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Config
 
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     from edgefreeze.conversion import Options
 
 Command = Callable[..., Any]
-
-
-def names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Names given once each, or several joined by commas."""
-    return tuple(name.strip() for given in value for name in given.split(",") if name.strip())
 
 
 def _tolerances(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, float]:
@@ -45,14 +41,22 @@ _SOURCE = (
         "--tags",
         metavar="TAG,…",
         multiple=True,
-        callback=names,
+        callback=names_callback,
         help="The SavedModel's tags. Default: serve.",
     ),
     click.option(
-        "--inputs", metavar="NAME,…", multiple=True, callback=names, help="Nodes to feed: node or node:i."
+        "--inputs",
+        metavar="NAME,…",
+        multiple=True,
+        callback=names_callback,
+        help="Nodes to feed: node or node:i.",
     ),
     click.option(
-        "--outputs", metavar="NAME,…", multiple=True, callback=names, help="Nodes to fetch: node or node:i."
+        "--outputs",
+        metavar="NAME,…",
+        multiple=True,
+        callback=names_callback,
+        help="Nodes to fetch: node or node:i.",
     ),
     click.option(
         "--samples",
@@ -70,7 +74,7 @@ _SOURCE = (
         "--custom-objects",
         metavar="MODULE:NAME,…",
         multiple=True,
-        callback=names,
+        callback=names_callback,
         help="Classes of your own that a Keras model uses.",
     ),
     click.option(

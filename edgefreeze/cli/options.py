@@ -62,6 +62,11 @@ def _target_option(function: F) -> F:
     )(function)
 
 
+def names_callback(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Names given once each, or several joined by commas."""
+    return tuple(name.strip() for given in value for name in given.split(",") if name.strip())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """What --target, --host, --targets and edgefreeze.toml lead to."""

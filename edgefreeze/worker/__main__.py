@@ -1,6 +1,6 @@
 """The worker: the process that owns TensorFlow. Started by edgefreeze.worker.client.
 
-in:     stdin, one line: a JSON request {"op": "convert" | "evaluate", ...}. Then stdin stays open; its
+in:     stdin, one line: a JSON request {"op": "convert" | "evaluate" | ..., ...}. Then stdin stays open; its
         end means that nobody waits any more, and the worker leaves.
 out:    stdout, one JSON object per line: any number of events, then one reply, then exit status 0.
           {"event": "sandbox", "holds": [..]}    {"event": "stage", "name": "load"}
@@ -22,6 +22,12 @@ convert   {"model": path, "out": folder,
           → types.Conversion; writes the artifacts and golden.npz into `out`
 evaluate  {"model", "signature", "tags", "data": samples, "out": npz to write}
           → {"calls": n, "outputs": [names], "seconds": s}
+answer    {"model", "signature", "tags", …, "samples": path | null, "given": cases of another | null, "out"}
+          → {"inputs", "outputs", "golden", "warnings"}; writes golden data (see answer.py)
+trace     {"runtime", "model", "artifact", "tensors": [names], "cases": path, "out": folder}
+          → {"there": [names]}; writes the values of the tensors, intermediate ones too (see trace.py)
+attempts  {"graphs": folder, "count", "inputs": path, "output": tensor, "out"}
+          → {"ran": [numbers]}; writes what each of many small graphs gives (see attempts.py)
 
 Expected failures are error replies with a code of edgefreeze.errors; anything else is "internal", its
 traceback in the log.
@@ -80,6 +86,10 @@ def main() -> int:
 
 
 def _answer(request: dict[str, Any], emit: Any) -> Any:
+    if request["op"] == "trace":  # which imports what its runtime is, and no more
+        from edgefreeze.worker.trace import trace
+
+        return trace(request)
     emit({"event": "stage", "name": "start"})
     try:
         import tensorflow  # noqa: F401
@@ -101,6 +111,14 @@ def _answer(request: dict[str, Any], emit: Any) -> Any:
         from edgefreeze.worker.evaluate import evaluate
 
         return evaluate(request, emit)
+    if request["op"] == "answer":
+        from edgefreeze.worker.answer import answer
+
+        return answer(request, emit)
+    if request["op"] == "attempts":
+        from edgefreeze.worker.attempts import attempts
+
+        return attempts(request)
     raise Failure("internal", f"The worker knows no operation {request['op']!r}.")
 
 

@@ -117,7 +117,7 @@ def _killed_by(request: Mapping[str, Any], crash: Failure) -> Failure:
 def _written(request: Mapping[str, Any]) -> list[str]:
     """The folders that the request has the worker write into; those that are missing are made."""
     out = Path(request["out"])
-    folder = out if request.get("op") == "convert" else out.parent
+    folder = out if request.get("op") in ("convert", "trace") else out.parent
     folder.mkdir(parents=True, exist_ok=True)
     return [str(folder)]
 

@@ -1,0 +1,130 @@
+"""edgefreeze verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgefreeze.cli import output
+from edgefreeze.cli.options import names_callback, output_options
+
+if TYPE_CHECKING:
+    from edgefreeze.difference.verifying import Comparison
+
+
+@click.command(
+    "verify",
+    epilog="""\b
+Examples:
+  edgefreeze verify model.tflite --against saved_model/
+  edgefreeze verify model.onnx --against model.pb --samples inputs.npz
+  edgefreeze verify release/ --format tflite --against model.keras --tolerance 1e-3""",
+)
+@click.argument("a", metavar="A", type=click.Path(path_type=Path))
+@click.option(
+    "--against",
+    "b",
+    metavar="B",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The reference: a model, an artifact or a release folder, as A is.",
+)
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path),
+    help="Inputs to compare on: .npz, .npy, a folder of files, JSON lines. Default: drawn.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, max=1),
+    help="Largest error that passes, relative to the range of B's output. Default: by the formats.",
+)
+@click.option("--signature", metavar="NAME", help="The signature of both, where they have several.")
+@click.option("--format", "format_name", metavar="FORMAT", help="Which artifact of a release folder.")
+@click.option(
+    "--outputs",
+    metavar="NAME,…",
+    multiple=True,
+    callback=names_callback,
+    help="Outputs of a graph that names none: node or node:i.",
+)
+@click.option(
+    "--inputs",
+    metavar="NAME,…",
+    multiple=True,
+    callback=names_callback,
+    help="Inputs of a graph that names none: node or node:i.",
+)
+@click.option("--trust", is_flag=True, help="Let code run that a model brings (Lambda layers, pickles).")
+@output_options
+def command(
+    a: Path,
+    b: Path,
+    samples: Path | None,
+    tolerance: float | None,
+    signature: str | None,
+    format_name: str | None,
+    outputs: tuple[str, ...],
+    inputs: tuple[str, ...],
+    trust: bool,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Compare what A computes with what B computes, each in its own runtime, in a fresh process.
+
+    Outputs are matched by name, else by shape with a warning. The exit status is 0 where they are equal
+    within the tolerance, 6 where they are not.
+    """
+    import msgspec
+
+    from edgefreeze.cli.progress import show
+    from edgefreeze.difference import sides, verifying
+
+    choice = sides.Choice(
+        signature=signature, format=format_name, outputs=outputs, inputs=inputs, trust=trust
+    )
+    left, right = sides.side(a, choice), sides.side(b, choice)
+    with show(as_json=as_json, quiet=quiet) as progress:
+        found = verifying.verify(left, right, samples, tolerance, progress)
+    fields: dict[str, Any] = msgspec.to_builtins(found)
+    if not as_json and not quiet:
+        _tell(found)
+    if not found.equal:
+        failure = verifying.failure(found)
+        failure.fields = fields
+        raise failure
+    if as_json:
+        output.document("verify", fields)
+
+
+def _tell(found: Comparison) -> None:
+    """The comparison for a person."""
+    from rich.markup import escape
+
+    from edgefreeze.text import clean
+
+    console = output.console()
+    console.print(
+        f"[bold]{escape(clean(found.a))}[/] beside [bold]{escape(clean(found.b))}[/], {found.inputs}",
+        style=None,
+    )
+    for entry in found.outputs:
+        mark = "[green]equal[/]  " if entry.equal else "[red]differs[/]"
+        name = entry.name if entry.other in ("", entry.name) else f"{entry.name} ({entry.other})"
+        top1 = "" if entry.top1 is None else f"  top-1 {entry.top1:.1%}"
+        sqnr = "" if entry.sqnr_db is None else f"  SQNR {entry.sqnr_db:.1f} dB"
+        console.print(
+            f"  {mark} {escape(clean(name))}  error {entry.max_rel:.3g} of the range (at most "
+            f"{entry.tolerance:g})  cosine {entry.cosine:.6f}{top1}{sqnr}"
+        )
+        if entry.worst is not None:
+            at = ", ".join(map(str, entry.worst.index))
+            console.print(
+                f"          [dim]worst at [{at}] of case {entry.worst.case}: {entry.worst.found} where "
+                f"{entry.worst.expected} is expected[/]".replace("[" + at, r"\[" + at)
+            )
+    for warning in found.warnings:
+        console.print(f"  [yellow]note[/] {escape(clean(warning))}")

@@ -1,0 +1,92 @@
+"""Faults as conversions and hand-made ports make them, each found at its node, whatever the other format is."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from edgefreeze.device.tensors import decode
+from edgefreeze.difference import bisecting
+from edgefreeze.inspection import tflite
+from edgefreeze.progress import Silent
+from tests.difference import faults
+
+pytestmark = [pytest.mark.tf, pytest.mark.slow]
+P = "StatefulPartitionedCall/StatefulPartitionedCall/"
+CELL = "lstm/lstm_cell/recurrent_kernel"
+
+
+def in_cell(graph, name):
+    value = faults.value_of(graph, CELL)
+    value.reshape(-1)[5] += 0.7
+    faults.set_constant(graph, CELL, value)
+
+
+FAULTS = [
+    ("mobilenet", faults.changed_weight, "mobilenet_1/block_6_project_1/convolution", {"weights"}),
+    ("mobilenet", faults.transposed_kernel, "mobilenet_1/Conv1_1/convolution", {"layout"}),
+    ("mobilenet", faults.other_padding, "mobilenet_1/expanded_conv_depthwise_1/depthwise", {"padding"}),
+    ("recurrent", faults.changed_weight, "recurrent_1/hidden_1/MatMul", {"weights"}),
+    ("recurrent", in_cell, "recurrent_1/lstm_1/while", {"weights"}),
+    ("branches", faults.swapped_inputs, "branches_1/difference_1/Sub", {"swapped inputs"}),
+    ("branches", faults.transposed_kernel, "branches_1/conv_right_1/convolution", {"layout"}),
+    ("branches", faults.other_padding, "branches_1/conv_right_1/convolution", {"padding"}),
+]
+
+
+def parting(a, b, out):
+    found = bisecting.bisect(a, b, None, out, None, Silent())
+    assert found.parting is not None
+    assert not found.equal
+    return found
+
+
+@pytest.mark.parametrize("against", ["model.pb", "model.tflite", "model.onnx"])
+@pytest.mark.parametrize(
+    ("model", "fault", "node", "kinds"), FAULTS, ids=lambda v: getattr(v, "__name__", None)
+)
+def test_it_is_found_at_its_node(made, tmp_path, model, fault, node, kinds, against):
+    if model == "recurrent" and against == "model.tflite":
+        against = "model.onnx"  # its free batch is none of TensorFlow Lite's; ONNX has an LSTM of its own
+    a = made.faulty(model, functools.partial(fault, name=P + node), tmp_path / "faulty.pb")
+    found = parting(a, made.side(model, made.file(model, against)), tmp_path / "out")
+    assert found.parting.node == P + node
+    assert found.parting.cause.kind in kinds
+    values = decode((tmp_path / "out" / "values.npz").read_bytes())
+    assert {key.split("|")[1] for key in values} == {"in", "out"}
+    assert (tmp_path / "out" / "a.pb").stat().st_size < made.file(model).stat().st_size
+
+
+@pytest.mark.parametrize("against", ["model.pb", "model.tflite", "model.onnx"])
+@pytest.mark.parametrize(
+    ("model", "norm"), [("mobilenet", "block_2_expand_BN_1"), ("branches", "norm_right_1")]
+)
+def test_a_batch_norm_in_training_mode(made, tmp_path, model, norm, against):
+    a = made.side(model, made.file(f"{model}_training"))
+    found = parting(a, made.side(model, made.file(model, against)), tmp_path / "out").parting
+    assert found.node.endswith(norm)
+    assert found.cause.kind == "batch norm in training mode"
+
+
+def test_a_wrong_scale(made, tmp_path):
+    whole = made.folder / "mobilenet_int8.tflite"
+    read = tflite.read(whole)
+    data = whole.read_bytes()
+    convolutions = [n.outputs[0] for n in read.graph.nodes if n.op in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+    single = [
+        name for name in convolutions
+        if data.count(np.float32(read.quantisation[name].scales[0]).tobytes()) == 1
+    ]  # fmt: skip
+    (tmp_path / "faulty.tflite").write_bytes(
+        faults.scaled(whole, read.quantisation[single[6]].scales[0], 1.7)
+    )
+    a, b = (made.side("mobilenet", path) for path in (tmp_path / "faulty.tflite", whole))
+    found = parting(a, b, tmp_path / "out").parting
+    assert found.node == single[6]
+    assert found.cause.kind == "quantisation scale"
+
+
+def test_what_is_the_same_does_not_part(made, tmp_path):
+    sides = [made.side("branches", made.file("branches", name)) for name in ("model.pb", "model.onnx")]
+    found = bisecting.bisect(*sides, None, tmp_path / "out", None, Silent())
+    assert (found.equal, found.parting) == (True, None)
