@@ -30,10 +30,10 @@ from edgefreeze.deploy import Outcome
 from edgefreeze.difference.bisecting import Bisection
 from edgefreeze.difference.verifying import Comparison
 from edgefreeze.exporting import Exported
+from edgefreeze.formats import FORMATS
 from edgefreeze.freezing import Frozen
 from edgefreeze.inspection.report import Inspection
 from edgefreeze.report import text as reports
-from edgefreeze.worker import formats
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = Path(edgefreeze.__file__).resolve().parent
@@ -332,8 +332,8 @@ def _layers() -> str:
 def _format_results() -> str:
     """The results that tests/worker/formats keeps: errors, and the reasons of refusals below."""
     kept = json.loads((FOLDER.parent / "tests" / "worker" / "formats" / "results.json").read_text("utf-8"))
-    usual = {name: formats.module(name).PRECISIONS[0] for name in formats.names()}
-    cells = [(name, p) for name in formats.names() for p in formats.module(name).PRECISIONS]
+    usual = {name: next(iter(known)) for name, known in FORMATS.items()}
+    cells = [(name, p) for name in sorted(FORMATS) for p in FORMATS[name]]
     reasons: dict[str, int] = {}
     rows = []
     for model, outcomes in kept.items():

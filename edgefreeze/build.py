@@ -20,6 +20,7 @@ from edgefreeze.runtimes import table
 from edgefreeze.targets import Format, Target
 from edgefreeze.types import Artifact, Conversion
 from edgefreeze.worker import sources
+from edgefreeze.worker.formats import require_options
 
 AUTO = "auto"
 STRICT = Format(format="frozen_pb")
@@ -64,8 +65,8 @@ class Built:
 def wanted_formats(target: Target, wish: Wish, options: Options, progress: Progress) -> tuple[Format, ...]:
     """The formats to make: the wish's, or the target's. Looks at all that can be seen without the model.
 
-    Raises Failure format-unknown, format-unfit (nothing runs it on such a board), calibration-missing,
-    calibration-bad.
+    Raises Failure format-unknown, format-unfit (nothing runs it on such a board), opset-unknown,
+    calibration-missing, calibration-bad.
     """
     if options.calibration is not None:
         calibration.check(options.calibration)
@@ -101,6 +102,8 @@ def wanted_formats(target: Target, wish: Wish, options: Options, progress: Progr
         wanted = tuple(
             msgspec.structs.replace(e, opset=wish.opset) if e.format == "onnx" else e for e in wanted
         )
+    for entry in wanted:
+        require_options(entry.format, entry.resolved, {"opset": entry.opset})
     return wanted
 
 

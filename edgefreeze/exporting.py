@@ -16,6 +16,7 @@ from edgefreeze.progress import Progress
 from edgefreeze.targets import Format, Freeze
 from edgefreeze.types import Artifact, Conversion, Parity, State, Tensor
 from edgefreeze.worker import sources
+from edgefreeze.worker.formats import require_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,7 @@ def export(
         calibration.check(options.calibration)
     elif wanted.facts.calibrated:
         raise calibration.missing(wanted.key)
+    require_options(wanted.format, wanted.resolved, {"opset": wanted.opset})
     sources.find(model)
     _require_free(out, folder=wanted.format == "saved_model")
     with tempfile.TemporaryDirectory(prefix="edgefreeze-") as made:

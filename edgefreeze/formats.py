@@ -35,7 +35,7 @@ FORMATS: Mapping[str, Mapping[str, Precision]] = {
     },
     "tflite": {
         "fp32": Precision(summary="TensorFlow Lite", tolerance=1e-4),
-        "fp16": Precision(summary="weights in float16", tolerance=3e-3),
+        "fp16": Precision(summary="weights in float16", tolerance=5e-3),
         "dynamic": Precision(summary="weights in int8, activations in float", tolerance=3e-2),
         "int8": Precision(
             summary="weights and activations in int8, inputs and outputs in float",

@@ -84,7 +84,7 @@ def _convert(
         precision="fp32",
         status="unverified",
         runtime=frozen_pb.RUNTIME,
-        tolerance=frozen_pb.TOLERANCE["fp32"],
+        tolerance=WANTED[0].allowed,
     )
     asked = conversion.request(Path(), folder, WANTED, Freeze(), options)
     # Scripts of TensorFlow 1 have a graph as default, or have switched eager execution off.

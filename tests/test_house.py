@@ -34,14 +34,14 @@ LAYERS = [
     {"operate", "report"},
     {"deploy"},
     {"build", "exporting", "inspection", "difference"},
-    {"freezing", "load", "accuracy", "calibration"},
+    {"freezing", "load", "accuracy"},
     {"conversion"},
     {"ship", "worker", "cache"},
     {"transport", "release", "bench"},
     {"runtimes"},
     {"targets"},
     {"inventory"},
-    {"progress", "toml"},
+    {"progress", "toml", "calibration"},
     {"types", "formats", "errors", "text", "device"},
 ]
 """Each room imports from its own and from those below it, never from those above."""

@@ -42,7 +42,7 @@ Examples:
     help="The file to write, or for a SavedModel the folder.",
 )
 @conversion_options
-@click.option("--opset", type=click.IntRange(7, 18), help="ONNX's operator set. Default: the newest.")
+@click.option("--opset", type=int, help="ONNX's operator set, 7 to 18. Default: 18.")
 @click.option("--allow-unverified", is_flag=True, help="Write it though it could not be proved.")
 @click.option("--no-cache", is_flag=True, help="Convert anew though nothing changed.")
 @output_options

@@ -127,7 +127,7 @@ _WISH = (
         metavar="POINTS",
         help="Points of accuracy that an artifact may lose on the --eval data.",
     ),
-    click.option("--opset", type=click.IntRange(7, 18), help="ONNX's operator set. Default: the target's."),
+    click.option("--opset", type=int, help="ONNX's operator set, 7 to 18. Default: the target's, or 18."),
     click.option(
         "--allow-unverified", is_flag=True, help="Take what could not be proved, too; the history says so."
     ),

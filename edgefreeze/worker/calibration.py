@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgefreeze.calibration import LEAST, USUAL
 from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
 from edgefreeze.worker import samples
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 MOST = 512
 """More make a calibration slower and hardly better."""
-LEAST = 2
-USUAL = (100, 500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +39,14 @@ class Calibration:
 def read(path: Path, inputs: Sequence[Tensor]) -> Calibration:
     """The calibration data at a path, in any form that samples have (see samples.calls).
 
-    Raises Failure samples-bad: another shape or dtype than the input's, fewer than LEAST samples, values that
-    are no finite numbers, or an input whose values are all the same.
+    Raises Failure calibration-bad: another shape or dtype than the input's, fewer than LEAST samples, values
+    that are no finite numbers, or an input whose values are all the same.
     """
     try:
         given = samples.calls(path, inputs, rows=1)
     except Failure as failure:
         raise Failure(
-            failure.code,
+            "calibration-bad",
             f"The calibration data cannot be used. {failure.message}",
             expected=failure.expected,
             found=failure.found,
@@ -93,7 +92,7 @@ def _check(name: str, arrays: list[np.ndarray]) -> None:
 
 
 def require_covers(calibration: Calibration, given: Sequence[Arrays]) -> None:
-    """Raise Failure samples-bad where samples reach far beyond what was calibrated on: pixels of 0..255
+    """Raise Failure calibration-bad where samples reach far beyond what was calibrated on: pixels of 0..255
     against 0..1, say. Their integers would be cut off at the calibrated range."""
     for name, first in calibration.calls[0].items():
         if first.dtype.kind != "f":
@@ -112,7 +111,7 @@ def require_covers(calibration: Calibration, given: Sequence[Arrays]) -> None:
 
 def _bad(message: str, expected: str, found: str) -> Failure:
     return Failure(
-        "samples-bad",
+        "calibration-bad",
         message,
         expected=expected,
         found=found,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from edgefreeze import formats as facts
 from edgefreeze.device.tensors import encode_golden
 from edgefreeze.types import Artifact, Conversion, GoldenData, PassEffect
 from edgefreeze.worker import (
@@ -127,7 +128,7 @@ def complete(
         # The SavedModel first: TensorFlow numbers its functions by how many the process has had.
         for index in sorted(range(len(wanted)), key=lambda i: wanted[i][0].format != "saved_model"):
             artifact, options = wanted[index]
-            with stage("convert", format=_label(artifact)):
+            with stage("convert", format=artifact.key):
                 started = time.monotonic()
                 artifact = _write(artifact, made, out, options)
                 artifact = replace(artifact, reason=artifact.reason or why)
@@ -152,7 +153,7 @@ def complete(
 
 
 def _calibration(source: Source, request: dict[str, Any]) -> Calibration | None:
-    """The calibration data that was given. Raises Failure samples-bad."""
+    """The calibration data that was given. Raises Failure calibration-bad."""
     given = request.get("calibration")
     return calibration.read(Path(given), source.inputs) if given else None
 
@@ -186,13 +187,13 @@ def _wanted(entry: dict[str, Any]) -> tuple[Artifact, dict[str, Any]]:
     A precision that lacks calibration data is refused where it is written, so that the others are made.
     """
     name = entry["format"]
-    precision = entry.get("precision") or formats.module(name).PRECISIONS[0]
+    precision = entry.get("precision") or facts.default(name)
     options = entry.get("options") or {}
     writer = formats.module(name, precision)
     formats.require_options(name, precision, options)
     tolerance = entry.get("tolerance")
     if tolerance is None:
-        tolerance = writer.TOLERANCE[precision]
+        tolerance = facts.FORMATS[name][precision].tolerance
     artifact = Artifact(
         format=name,
         precision=precision,
@@ -201,12 +202,6 @@ def _wanted(entry: dict[str, Any]) -> tuple[Artifact, dict[str, Any]]:
         tolerance=tolerance,
     )
     return artifact, options
-
-
-def _label(artifact: Artifact) -> str:
-    """The format, and its precision unless that is the usual one."""
-    usual = formats.module(artifact.format).PRECISIONS[0]
-    return artifact.format if artifact.precision == usual else f"{artifact.format}:{artifact.precision}"
 
 
 def _write(artifact: Artifact, made: formats.Made, out: Path, options: dict[str, Any]) -> Artifact:
@@ -235,7 +230,7 @@ def _clear(out: Path) -> None:
     """Take away what an earlier conversion left, so that nothing old is taken for new."""
     for name in formats.names():
         writer = formats.module(name)
-        for precision in writer.PRECISIONS:
+        for precision in facts.FORMATS[name]:
             _remove(out / writer.path(precision))
     _remove(out / GOLDEN)
 

@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from edgefreeze.errors import Failure
+from edgefreeze.formats import FORMATS
 from edgefreeze.worker import formats, sources
 from edgefreeze.worker.client import environment
 
@@ -75,15 +76,17 @@ def test_every_source_offers_what_it_must(name, tmp_path):
     assert callable(module.load)
 
 
+def test_every_format_has_its_facts():
+    assert set(formats.names()) == set(FORMATS)
+
+
 @pytest.mark.parametrize("name", formats.names())
 def test_every_format_offers_what_it_must(name):
     from edgefreeze.device import runtimes
 
     module = formats.module(name)
     assert module.RUNTIME in runtimes.names()
-    assert set(module.TOLERANCE) == set(module.PRECISIONS)
-    assert set(module.PRECISIONS) >= module.NEEDS_CALIBRATION
-    paths = [module.path(precision) for precision in module.PRECISIONS]
+    paths = [module.path(precision) for precision in FORMATS[name]]
     assert len(set(paths)) == len(paths)
 
 

@@ -2,16 +2,14 @@
 
 A file offers
     RUNTIME                      the file in device/runtimes that runs it
-    PRECISIONS                   what it can be made in; the first is what it is without a word
-    NEEDS_CALIBRATION            those of them that are made from data of the user's
-    TOLERANCE                    by precision: the largest error relative to an output's range that passes
     path(precision)              the file or folder that it writes, relative to the output folder
     write(made, precision, out, options)
                                  writes into the folder `out`: Written, or raises Unfit with the reason
 and, where it has options to check,
     require(precision, options)  raises Failure for options that can only fail; needs no TensorFlow
 
-Everything is derived from the one frozen graph; only saved_model in fp32 is the original itself.
+What it can be made in, how near that comes and what it needs are facts of edgefreeze/formats.py. Everything
+is derived from the one frozen graph; only saved_model in fp32 is the original itself.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from edgefreeze.errors import Failure, nearest
+from edgefreeze import formats as facts
 from edgefreeze.types import Tensor
 
 if TYPE_CHECKING:
@@ -70,9 +68,6 @@ class FormatModule(Protocol):
     """What a file in this folder offers."""
 
     RUNTIME: str
-    PRECISIONS: tuple[str, ...]
-    NEEDS_CALIBRATION: frozenset[str]
-    TOLERANCE: Mapping[str, float]
 
     def path(self, precision: str) -> str: ...  # noqa: D102
 
@@ -87,25 +82,8 @@ def names() -> list[str]:
 def module(name: str, precision: str | None = None) -> FormatModule:
     """The file for a format, which imports nothing heavy. Raises Failure format-unknown, for the precision
     too."""
-    if name not in names():
-        near = nearest(name, names())
-        raise Failure(
-            "format-unknown",
-            f"There is no format {name!r}{f'; did you mean {near!r}?' if near else '.'}",
-            expected=", ".join(names()),
-            found=name,
-        )
-    found = cast(FormatModule, importlib.import_module(f"{__name__}.{name}"))
-    if precision is not None and precision not in found.PRECISIONS:
-        near = nearest(precision, list(found.PRECISIONS))
-        raise Failure(
-            "format-unknown",
-            f"The format {name} cannot be made in {precision!r}"
-            + (f"; did you mean {near!r}?" if near else "."),
-            expected=", ".join(found.PRECISIONS),
-            found=precision,
-        )
-    return found
+    facts.parse(name if precision is None else f"{name}:{precision}")
+    return cast(FormatModule, importlib.import_module(f"{__name__}.{name}"))
 
 
 def require_options(name: str, precision: str, options: Mapping[str, Any]) -> None:
@@ -113,16 +91,3 @@ def require_options(name: str, precision: str, options: Mapping[str, Any]) -> No
     check = getattr(module(name, precision), "require", None)
     if check is not None:
         check(precision, options)
-
-
-def require_calibration(name: str, precision: str, *, given: bool) -> None:
-    """Raise Failure calibration-missing where a precision is made from data of the user's and has none."""
-    if precision in module(name, precision).NEEDS_CALIBRATION and not given:
-        raise Failure(
-            "calibration-missing",
-            f"{name} in {precision} needs --calibration: the ranges of its integers are measured on your "
-            "data, not guessed.",
-            expected="100 to 500 inputs like those that the model will see",
-            found="no calibration data",
-            next="--calibration FILE.npz, an .npy, or a folder of images",
-        )

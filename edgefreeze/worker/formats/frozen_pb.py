@@ -11,9 +11,6 @@ from edgefreeze.worker import marks
 from edgefreeze.worker.formats import Made, Unfit, Written
 
 RUNTIME = "tf_frozen"
-PRECISIONS = ("fp32",)
-NEEDS_CALIBRATION: frozenset[str] = frozenset()
-TOLERANCE = {"fp32": 1e-5}
 _LIMIT = 2**31 - 1
 
 

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze.errors import Failure
+from edgefreeze.formats import FORMATS
 from edgefreeze.worker import sidecar
 from edgefreeze.worker.formats import Made, Unfit, Written
 from edgefreeze.worker.reasons import reason
 
 RUNTIME = "onnxruntime"
-PRECISIONS = ("fp32", "fp16", "int8")
-"""int8: QDQ, quantised statically."""
-NEEDS_CALIBRATION = frozenset({"int8"})
-TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3, "int8": 6e-2}
 OPSETS = {"fp32": (7, 18), "fp16": (7, 18), "int8": (13, 18)}
 """The oldest and the newest that is written: 18 is tf2onnx's highest, and before 13 there are no weights with
 a scale for each channel."""
@@ -51,8 +48,9 @@ def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> 
 
     from edgefreeze.worker.onnx_models import exporting, half, integers
 
-    if precision in NEEDS_CALIBRATION and made.calibration is None:
-        raise Unfit(f"onnx in {precision} needs --calibration: the ranges of its integers are not guessed.")
+    calibrated = FORMATS["onnx"][precision].calibrated
+    if calibrated and made.calibration is None:
+        raise Unfit(f"onnx:{precision} needs --calibration: the ranges of its integers are not guessed.")
     opset = int(options.get("opset") or OPSETS[precision][1])
     exported = made.scratch / f"opset{opset}.onnx"
     if not exported.exists():

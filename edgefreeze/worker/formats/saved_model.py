@@ -19,9 +19,6 @@ from edgefreeze.worker.formats import Made, Unfit, Written
 from edgefreeze.worker.freeze import Frozen
 
 RUNTIME = "tf_saved_model"
-PRECISIONS = ("fp32", "frozen")
-NEEDS_CALIBRATION: frozenset[str] = frozenset()
-TOLERANCE = {"fp32": 1e-5, "frozen": 1e-5}
 _LIMIT = 2**31 - 1
 _DEFAULT = "serving_default"
 _SCHEMA = 1

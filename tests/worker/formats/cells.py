@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgefreeze.worker import client, formats, prove
+from edgefreeze.formats import FORMATS
+from edgefreeze.worker import client, prove
 from tests.worker.conftest import converted
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
-CELLS = [(name, precision) for name in formats.names() for precision in formats.module(name).PRECISIONS]
+CELLS = [(name, precision) for name, known in FORMATS.items() for precision in known]
 CI = "small_cnn"
 """The model whose cells every run of the tests tries; the others are slow."""
 CNNS = ("small_cnn", "mobilenet_v2", "resnet50", "efficientnet_b0")

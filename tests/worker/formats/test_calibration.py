@@ -47,7 +47,7 @@ def test_few_samples_are_said_to_be_few():
 )
 def test_useless_data_is_refused(change, said):
     failure = refused(calibration.of, change(rows(10)), INPUTS)
-    assert failure.code == "samples-bad"
+    assert failure.code == "calibration-bad"
     assert said in failure.message
     assert "--calibration" in (failure.next or "")
 
@@ -74,7 +74,7 @@ def test_whole_numbers_may_all_be_the_same():
 def test_another_shape_or_dtype_is_refused_by_the_inputs_name(tmp_path, array, said):
     np.savez(tmp_path / "c.npz", x=array)
     failure = refused(calibration.read, tmp_path / "c.npz", INPUTS)
-    assert failure.code == "samples-bad"
+    assert failure.code == "calibration-bad"
     assert failure.message.startswith("The calibration data cannot be used.")
     assert said in failure.message
     assert "float32" in (failure.expected or "")
@@ -90,25 +90,6 @@ def test_samples_far_beyond_what_was_calibrated_are_refused():
     calibration.require_covers(known, rows(20, scale=1.5))
     failure = refused(calibration.require_covers, known, rows(20, scale=255))
     assert "reach far beyond the calibration data" in failure.message
-
-
-@pytest.mark.parametrize(
-    ("form", "precision"),
-    [("tflite", "int8"), ("tflite", "int8-io"), ("tflite", "16x8"), ("onnx", "int8")],
-)
-def test_integers_need_calibration_data(form, precision):
-    failure = refused(formats.require_calibration, form, precision, given=False)
-    assert (failure.code, failure.exit_status) == ("calibration-missing", 3)
-    assert f"{form} in {precision} needs --calibration" in failure.message
-    assert "100 to 500" in (failure.expected or "")
-    formats.require_calibration(form, precision, given=True)
-
-
-def test_floats_need_none():
-    for name in formats.names():
-        module = formats.module(name)
-        for precision in set(module.PRECISIONS) - module.NEEDS_CALIBRATION:
-            formats.require_calibration(name, precision, given=False)
 
 
 def test_an_unknown_precision_is_refused_with_the_nearest():
