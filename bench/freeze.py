@@ -1,6 +1,9 @@
 """Freezing's time and peak memory beside the textbook recipe, in one run, the contestants taking turns.
 
-    python bench/freeze.py [--sizes 10,100,700,1600] [--rounds 5] [-o result.json]
+    python bench/freeze.py [--sizes 10,100,700,1600] [--rounds 5]
+
+Every single run is kept in results/freeze-<date>.json; the table has medians, and the median of the rounds'
+ratios to the recipe of the same round.
 
 The recipe is what tutorials do: load, take the signature, convert_variables_to_constants_v2, write, import
 the file again, compare one inference. edgefreeze is the whole command: worker, gate, golden data, and the
@@ -9,7 +12,6 @@ import included; its peak is the largest resident size of any of its processes.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -17,6 +19,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from record import in_words, keep, machine
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 4096
@@ -82,16 +86,23 @@ def measure(arguments: list[str], log: Path) -> dict[str, float]:
     }
 
 
+def against(runs: dict[str, list[dict[str, float]]], name: str, key: str) -> float:
+    """The median over the rounds of a contestant's figure by the recipe's of the same round."""
+    pairs = zip(runs[name], runs["recipe"], strict=True)
+    return statistics.median(own[key] / recipe[key] for own, recipe in pairs)
+
+
 def main() -> None:
-    """Measure and print a table; write every single run with -o."""
+    """Measure, print a table, keep every single run."""
     parser = argparse.ArgumentParser(description="Time and peak memory of freezing.")
     parser.add_argument("--sizes", default="10,100,700,1600", help="weights in MB")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
+    facts = machine()
+    print(in_words(facts))
     results = []
-    with tempfile.TemporaryDirectory() as folder:
-        for size in (float(s) for s in given.sizes.split(",")):
+    for size in (float(s) for s in given.sizes.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
             model, out = Path(folder) / f"model-{size:g}", Path(folder) / "frozen.pb"
             subprocess.run(
                 [sys.executable, "-c", MAKE, str(model), str(size)], check=True, capture_output=True
@@ -101,18 +112,19 @@ def main() -> None:
             for turn in range(given.rounds):
                 for name in names[turn % len(names) :] + names[: turn % len(names)]:
                     runs[name].append(measure(contestants(model, out)[name], Path(folder) / "log"))
-            for name, found in runs.items():
-                results.append({"mb": size, "contestant": name, "runs": found})
-                seconds = statistics.median(r["seconds"] for r in found)
-                peak = statistics.median(r["peak_bytes"] for r in found) / 1e6
-                failed = sum(r["status"] != 0 for r in found)
-                print(
-                    f"{size:>6g} MB  {name:<24} {seconds:>7.2f} s  {peak:>8.0f} MB"
-                    + (f"  {failed} of {len(found)} failed" if failed else ""),
-                    flush=True,
-                )
-    if given.output:
-        given.output.write_text(json.dumps(results, indent=1))
+        for name, found in runs.items():
+            results.append({"mb": size, "contestant": name, "runs": found})
+            seconds = statistics.median(r["seconds"] for r in found)
+            peak = statistics.median(r["peak_bytes"] for r in found) / 1e6
+            failed = sum(r["status"] != 0 for r in found)
+            time_ratio, peak_ratio = (against(runs, name, key) for key in ("seconds", "peak_bytes"))
+            ratios = f"{time_ratio:.2f} × time, {peak_ratio:.2f} × memory"
+            print(
+                f"{size:>6g} MB  {name:<24} {seconds:>7.2f} s  {peak:>8.0f} MB  {ratios}"
+                + (f"  {failed} of {len(found)} failed" if failed else ""),
+                flush=True,
+            )
+    print(f"kept in {keep('freeze', facts, {'rounds': given.rounds, 'results': results})}")
 
 
 if __name__ == "__main__":

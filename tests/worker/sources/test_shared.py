@@ -2,10 +2,14 @@
 refused by name."""
 
 import base64
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from edgefreeze.cli.main import run
 from edgefreeze.device import tensors
 from edgefreeze.errors import Failure
 from edgefreeze.worker import client, prove
@@ -85,6 +89,61 @@ def test_a_signature_that_parses_examples(third_party, tmp_path):
     assert [(a.status, a.reason) for a in conversion.artifacts] == [("verified", None)]
     ((_, outputs),) = tensors.decode_golden((tmp_path / "out" / "golden.npz").read_bytes())
     assert outputs["outputs"].tolist() == [[3.0]]  # x / 2 + 2
+
+
+INFER = """
+import sys
+import edgefreeze
+from pathlib import Path
+from edgefreeze.device import tensors
+with edgefreeze.load_frozen(sys.argv[1]) as model:
+    rows = tensors.decode(Path(sys.argv[2]).read_bytes())
+    found = model(rows)
+Path(sys.argv[3]).write_bytes(tensors.encode(found))
+"""
+
+
+@pytest.fixture
+def freeze(capsys, tmp_path, monkeypatch):
+    """A function: exit status and document of the command."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def call(model, *options):
+        status = run(["freeze", str(model), "-o", str(tmp_path / "model.pb"), "--json", *options])
+        return status, json.loads(capsys.readouterr().out)
+
+    return call
+
+
+@pytest.mark.parametrize("model", FROZEN)
+def test_the_command_freezes_it(third_party, tmp_path, freeze, model):
+    """With inputs of its own choice; the references are computed by the file alone."""
+    status, document = freeze(third_party / model)
+    assert (status, document["ok"], document["status"]) == (0, True, "frozen")
+    assert document["parity"]["max_rel"] <= 1e-5
+    _, named_inputs, named_outputs = FROZEN[model]
+    inputs, expected = references(third_party, model)
+    given = {named_inputs[key]: value for key, value in inputs.items()}
+    ranks = {t["name"]: len(t["shape"]) for t in document["inputs"] if t["shape"] is not None}
+    given = {k: v.reshape(()) if ranks.get(k) == 0 else v for k, v in given.items()}
+    (tmp_path / "in.npz").write_bytes(tensors.encode(given))
+    done = subprocess.run(
+        [sys.executable, "-c", INFER, *(str(tmp_path / name) for name in ("model.pb", "in.npz", "out.npz"))],
+        capture_output=True, text=True, env=client.environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = tensors.decode((tmp_path / "out.npz").read_bytes())
+    assert set(found) == {t["name"] for t in document["outputs"]}
+    for key, reference in expected.items():
+        assert np.allclose(found[named_outputs[key]], reference, rtol=1e-4, atol=1e-4), key
+
+
+def test_the_command_refuses_what_assigns(third_party, tmp_path, freeze):
+    status, document = freeze(third_party / "assign_tf1")
+    assert (status, document["ok"], document["status"]) == (3, False, "refused")
+    assert document["error"]["code"] == "freeze-refused"
+    assert "the variable 'Variable'" in document["error"]["message"]
+    assert not (tmp_path / "model.pb").exists()
 
 
 def _example():
