@@ -80,7 +80,7 @@ def test_what_is_not_there(command, tmp_path):
 @pytest.mark.models
 def test_the_published_pair_differs(third_party):
     pair = third_party / "ad01_upstream_fp32.tflite", third_party / "ad01.h5"
-    status, out, err = run("verify", pair[0], "--against", pair[1], "--json")
+    status, out, _ = run("verify", pair[0], "--against", pair[1], "--json")
     document = json.loads(out)
     assert (status, document["equal"], document["error"]["code"]) == (6, False, "differs")
     (output,) = document["outputs"]
