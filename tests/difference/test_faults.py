@@ -25,6 +25,11 @@ def in_cell(graph, name):
     faults.set_constant(graph, CELL, value)
 
 
+def both_paddings(graph, name):
+    faults.other_padding(graph, name)  # of one alone the branches would not fit together
+    faults.other_padding(graph, name.replace("left", "right"))
+
+
 FAULTS = [
     ("mobilenet", faults.changed_weight, "mobilenet_1/block_6_project_1/convolution", {"weights"}),
     ("mobilenet", faults.transposed_kernel, "mobilenet_1/Conv1_1/convolution", {"layout"}),
@@ -33,7 +38,7 @@ FAULTS = [
     ("recurrent", in_cell, "recurrent_1/lstm_1/while", {"weights"}),
     ("branches", faults.swapped_inputs, "branches_1/difference_1/Sub", {"swapped inputs"}),
     ("branches", faults.transposed_kernel, "branches_1/conv_right_1/convolution", {"layout"}),
-    ("branches", faults.other_padding, "branches_1/conv_right_1/convolution", {"padding"}),
+    ("branches", both_paddings, "branches_1/conv_left_1/convolution", {"padding"}),
 ]
 
 
