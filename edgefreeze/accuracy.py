@@ -97,7 +97,14 @@ def reference(model: Path, data: Evaluation, options: Options) -> Evaluation:
         asked = {"op": "evaluate", "model": str(model), **of_model(options), "data": str(data.path)}
         result = client.run({**asked, "normalise": options.normalise, "out": str(out)})
         answers = tensors.decode(out.read_bytes())
-    labels = answers.pop(LABEL)
+    labels = answers.get(LABEL)
+    if labels is None:
+        raise Failure(
+            "samples-bad",
+            f"{data.path}: no labels",
+            expected="a folder for each class with its images, or labels.csv beside them",
+            found="images without labels",
+        )
     inputs = data.inputs or {k.partition("|")[2]: v for k, v in answers.items() if k.startswith("in|")}
     name = str(result["outputs"][0])
     return replace(

@@ -4,6 +4,7 @@ to be tried out stands in variants.py."""
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -176,6 +177,17 @@ def weights(x: Array, y: Array) -> tuple[str, str] | None:
         if axes == tuple(sorted(axes)) or x.shape != y.shape:
             return None
         return "layout", f"is the other's with its axes in the order {axes}: a transposed kernel"
+    few = max(1, int(_FEW * p.size))
+    span = float(np.ptp(p)) or 1.0
+    unequal = int(np.count_nonzero(np.abs(p - q) > 1e-5 * span))
+    if unequal <= few:
+        largest = float(np.abs(p - q).max())
+        return "weights", f"differs in only {unequal} of {p.size} values, by up to {largest:.4g}"
+    folded = _beside_factors(p, q)
+    if folded == 0:
+        return None  # what batch norm was folded into it is compared with the rest of the region
+    if folded is not None and folded <= few:
+        return "weights", f"differs in only {folded} of {p.size} values, beside a factor for each channel"
     absent = int(np.count_nonzero(~np.isin(x.astype(np.float32), y.astype(np.float32))))
     if p.size > 1 and absent == 0:
         return "layout", "has the same values in another order: a transposed or permuted kernel"
@@ -183,10 +195,27 @@ def weights(x: Array, y: Array) -> tuple[str, str] | None:
     factor = float(np.sum(p * q)) / size if size > 0 else 0.0
     if p.size > 1 and factor not in (0.0, 1.0) and distance(p, factor * q)[1] <= 1e-5:
         return "weights", f"is {factor:.6g} times the other's"
-    if absent <= max(1, int(_FEW * p.size)):
-        largest = f", by up to {float(np.abs(p - q).max()):.4g}" if absent == np.count_nonzero(p != q) else ""
-        return "weights", f"differs in only {absent} of {p.size} values{largest}"
-    return "weights", f"differs in {int(np.count_nonzero(p != q))} of {p.size} values"
+    if absent <= few:
+        return "weights", f"differs in only {absent} of {p.size} values, which stand in another order"
+    return "weights", f"differs in {unequal} of {p.size} values"
+
+
+def _beside_factors(p: Array, q: Array) -> int | None:
+    """How many values differ when each channel of one axis is multiplied by a factor, as a folded batch norm
+    does; the least of all axes, None for a vector."""
+    least: int | None = None
+    for axis in range(p.ndim) if p.ndim > 1 else ():
+        others = tuple(i for i in range(p.ndim) if i != axis)
+        if math.prod(p.shape[i] for i in others) < 4:
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(q != 0, p / q, np.nan)
+        # The median: what is changed in a channel must not move its factor.
+        factors = np.nan_to_num(np.nanmedian(ratios, axis=others, keepdims=True), nan=1.0)
+        span = float(np.ptp(p)) or 1.0
+        count = int(np.count_nonzero(np.abs(p - q * factors) > 1e-5 * span))
+        least = count if least is None else min(least, count)
+    return least
 
 
 def _scale_differs(a: Traced, b: Traced, left: str, right: str) -> str | None:

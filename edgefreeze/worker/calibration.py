@@ -36,14 +36,14 @@ class Calibration:
         return (f"Calibrated on {self.given} samples; {USUAL[0]} to {USUAL[1]} are usual.",)
 
 
-def read(path: Path, inputs: Sequence[Tensor]) -> Calibration:
+def read(path: Path, inputs: Sequence[Tensor], normalise: str | None = None) -> Calibration:
     """The calibration data at a path, in any form that samples have (see samples.calls).
 
     Raises Failure calibration-bad: another shape or dtype than the input's, fewer than LEAST samples, values
     that are no finite numbers, or an input whose values are all the same.
     """
     try:
-        given = samples.calls(path, inputs, rows=1)
+        given = samples.calls(path, inputs, rows=1, normalise=normalise)
     except Failure as failure:
         raise Failure(
             "calibration-bad",

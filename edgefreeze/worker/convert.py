@@ -155,7 +155,7 @@ def complete(
 def _calibration(source: Source, request: dict[str, Any]) -> Calibration | None:
     """The calibration data that was given. Raises Failure calibration-bad."""
     given = request.get("calibration")
-    return calibration.read(Path(given), source.inputs) if given else None
+    return calibration.read(Path(given), source.inputs, request.get("normalise")) if given else None
 
 
 def _golden(
@@ -166,7 +166,8 @@ def _golden(
     if not request.get("verify", True):
         return None, "No proof was asked for."
     given = request.get("samples")
-    calls = samples.calls(Path(given), source.inputs, rows=1) if given else None
+    normalise = request.get("normalise")
+    calls = samples.calls(Path(given), source.inputs, rows=1, normalise=normalise) if given else None
     if calibrated is not None and calls is not None:
         calibration.require_covers(calibrated, calls)
     try:

@@ -20,14 +20,15 @@ ROWS = 64
 
 def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Run the model on the rows of `data`, ROWS at a time where its batch is free, and write its outputs
-    ("out|NAME") and the labels where the data have them ("label").
+    ("out|NAME"), the labels where the data have them ("label"), and of images that had to be read the inputs
+    ("in|NAME").
 
     Raises Failure: what loading raises, samples-bad.
     """
     path, data = Path(request["model"]), Path(request["data"])
     emit({"event": "stage", "name": "load"})
     _, source = sources.load(path, Options.of(request))
-    arrays, labels = samples.labelled(data)
+    arrays, labels = samples.labelled(data, source.inputs, request.get("normalise"))
     calls = samples.batches(arrays, source.inputs, ROWS)
     emit({"event": "stage", "name": "evaluate"})
     started = time.monotonic()
@@ -47,6 +48,8 @@ def evaluate(request: dict[str, Any], emit: Callable[[dict[str, Any]], None]) ->
     answers = {f"out|{name}": array for name, array in outputs.items()}
     if labels is not None:
         answers["label"] = labels
+    if data.is_dir():
+        answers |= {f"in|{name}": array for name, array in arrays.items()}
     Path(request["out"]).write_bytes(tensors.encode(answers))
     return {
         "calls": len(calls),

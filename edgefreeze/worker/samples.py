@@ -37,13 +37,13 @@ _READABLE = (
 )
 
 
-def calls(path: Path, inputs: Sequence[Tensor], rows: int) -> list[Arrays]:
+def calls(path: Path, inputs: Sequence[Tensor], rows: int, normalise: str | None = None) -> list[Arrays]:
     """The samples at a path as calls of the model; see `batches` for how arrays are cut.
 
-    Raises Failure samples-bad.
+    normalise: what pixels of images become (see images.NORMALISATIONS). Raises Failure samples-bad.
     """
     if path.is_dir():
-        return batches(_folder(path, inputs), inputs, rows)
+        return batches(_folder(path, inputs, normalise)[0], inputs, rows)
     data = _read(path)
     if data.startswith(b"\x93NUMPY"):
         return batches({_only(path, inputs).name: _npy(path, data)}, inputs, rows)
@@ -56,8 +56,15 @@ def calls(path: Path, inputs: Sequence[Tensor], rows: int) -> list[Arrays]:
     return batches(samples, inputs, rows)
 
 
-def labelled(path: Path) -> tuple[Arrays, np.ndarray | None]:
-    """(arrays by input, the true classes under "label" or None) of an .npz. Raises Failure samples-bad."""
+def labelled(
+    path: Path, inputs: Sequence[Tensor], normalise: str | None = None
+) -> tuple[Arrays, np.ndarray | None]:
+    """(arrays by input, the true classes or None) of an .npz, under "label" there, or of a folder of images.
+
+    Raises Failure samples-bad.
+    """
+    if path.is_dir():
+        return _folder(path, inputs, normalise)
     arrays = dict(_npz(path, _read(path)))
     return arrays, arrays.pop("label", None)
 
@@ -111,11 +118,12 @@ def _only(path: Path, inputs: Sequence[Tensor]) -> Tensor:
     return inputs[0]
 
 
-def _folder(path: Path, inputs: Sequence[Tensor]) -> Arrays:
+def _folder(path: Path, inputs: Sequence[Tensor], normalise: str | None) -> tuple[Arrays, np.ndarray | None]:
+    """(arrays by input, labels where a folder of images has them)."""
     texts = [t for t in inputs if t.dtype == "string"]
     if len(inputs) == 1 and not texts and images.is_images(path):
-        pictures, _ = images.read(path, inputs[0])
-        return {inputs[0].name: pictures}
+        pictures, labels = images.read(path, inputs[0], normalise)
+        return {inputs[0].name: pictures}, labels
     if len(inputs) != 1 or len(texts) != 1:
         raise Failure(
             "samples-bad",
@@ -133,7 +141,7 @@ def _folder(path: Path, inputs: Sequence[Tensor]) -> Arrays:
     array = np.empty(len(files), dtype=object)
     array[:] = [_read(file) for file in files]
     shape = texts[0].shape
-    return {texts[0].name: array if not shape else array.reshape(-1, *[1 for _ in shape[1:]])}
+    return {texts[0].name: array if not shape else array.reshape(-1, *[1 for _ in shape[1:]])}, None
 
 
 def _lines(path: Path, data: bytes, inputs: Sequence[Tensor]) -> list[Arrays]:

@@ -64,3 +64,36 @@ def scaled(path, scale, factor):
     at = data.find(bits)
     data[at : at + 4] = np.float32(scale * factor).tobytes()
     return bytes(data)
+
+
+def chain(layers):
+    """A frozen graph of so many dense layers of four nodes each, whose values neither vanish nor grow."""
+    random = np.random.default_rng(3)
+    graph = schema.tensorflow("GraphDef")
+
+    def add(name, op, *inputs):
+        node = graph.node.add(name=name, op=op)
+        node.input.extend(inputs)
+        node.attr["T"].type = 1
+        return name
+
+    def const(name, value):
+        node = graph.node.add(name=name, op="Const")
+        node.attr["dtype"].type = 1
+        node.attr["value"].tensor.dtype = 1
+        set_constant(graph, name, value.astype(np.float32))
+        return name
+
+    placeholder = graph.node.add(name="x", op="Placeholder")
+    placeholder.attr["dtype"].type = 1
+    here = "x"
+    for number in range(layers):
+        kernel, _ = np.linalg.qr(random.normal(size=(16, 16)))
+        weights = const(f"layer_{number}/kernel", kernel)
+        bias = const(f"layer_{number}/bias", random.normal(0, 0.1, 16))
+        product = add(f"layer_{number}/MatMul", "MatMul", here, weights)
+        added = add(f"layer_{number}/add", "AddV2", product, bias)
+        bent = add(f"layer_{number}/Tanh", "Tanh", added)
+        here = add(f"layer_{number}/sum", "AddV2", bent, bias)
+    add("y", "Identity", here)
+    return graph

@@ -1,14 +1,17 @@
 """Faults as conversions and hand-made ports make them, each found at its node, whatever the other format is."""
 
 import functools
+import time
 
 import numpy as np
 import pytest
 
 from edgefreeze.device.tensors import decode
 from edgefreeze.difference import bisecting
+from edgefreeze.difference.sides import Artifact
 from edgefreeze.inspection import tflite
 from edgefreeze.progress import Silent
+from edgefreeze.types import Tensor
 from tests.difference import faults
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
@@ -22,6 +25,11 @@ def in_cell(graph, name):
     faults.set_constant(graph, CELL, value)
 
 
+def both_paddings(graph, name):
+    faults.other_padding(graph, name)  # of one alone the branches would not fit together
+    faults.other_padding(graph, name.replace("left", "right"))
+
+
 FAULTS = [
     ("mobilenet", faults.changed_weight, "mobilenet_1/block_6_project_1/convolution", {"weights"}),
     ("mobilenet", faults.transposed_kernel, "mobilenet_1/Conv1_1/convolution", {"layout"}),
@@ -30,7 +38,7 @@ FAULTS = [
     ("recurrent", in_cell, "recurrent_1/lstm_1/while", {"weights"}),
     ("branches", faults.swapped_inputs, "branches_1/difference_1/Sub", {"swapped inputs"}),
     ("branches", faults.transposed_kernel, "branches_1/conv_right_1/convolution", {"layout"}),
-    ("branches", faults.other_padding, "branches_1/conv_right_1/convolution", {"padding"}),
+    ("branches", both_paddings, "branches_1/conv_left_1/convolution", {"padding"}),
 ]
 
 
@@ -90,3 +98,24 @@ def test_what_is_the_same_does_not_part(made, tmp_path):
     sides = [made.side("branches", made.file("branches", name)) for name in ("model.pb", "model.onnx")]
     found = bisecting.bisect(*sides, None, tmp_path / "out", None, Silent())
     assert (found.equal, found.parting) == (True, None)
+
+
+def test_four_thousand_nodes_take_less_than_two_minutes(tmp_path):
+    """Of the command's own work: TensorFlow is imported twice, and each tensor is computed twice."""
+    graph = faults.chain(1000)
+    (tmp_path / "a.pb").write_bytes(graph.SerializeToString())
+    faults.changed_weight(graph, "layer_990/MatMul")
+    (tmp_path / "b.pb").write_bytes(graph.SerializeToString())
+    assert len([n for n in graph.node if n.op != "Const"]) > 4000
+    ends = [Tensor(name=n, tensor=f"{n}:0", dtype="float32", shape=(None, 16)) for n in ("x", "y")]
+    sides = [
+        Artifact(
+            path=tmp_path / name, kind="frozen_pb", runtime="tf_frozen", inputs=(ends[0],), outputs=(ends[1],)
+        )
+        for name in ("a.pb", "b.pb")
+    ]
+    started = time.monotonic()
+    found = parting(*sides, tmp_path / "out")
+    assert time.monotonic() - started < 120
+    assert found.parting.node == "layer_990/MatMul"
+    assert found.compared > 4000

@@ -1,0 +1,81 @@
+"""What is said of two constants, and of two outputs."""
+
+import numpy as np
+import pytest
+
+from edgefreeze.difference import causes, measures, pairing
+
+RANDOM = np.random.default_rng(5)
+KERNEL = RANDOM.normal(size=(3, 3, 4, 8)).astype("f")
+
+
+def changed(array):
+    copy = array.copy()
+    copy.reshape(-1)[7] += 1
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "kind", "text"),
+    [
+        (KERNEL, KERNEL, None, None),
+        (KERNEL, np.transpose(KERNEL, (3, 0, 1, 2)), None, None),  # as TensorFlow Lite has it
+        (KERNEL, KERNEL * RANDOM.uniform(0.5, 2, 8).astype("f"), None, None),  # a batch norm is in it
+        (KERNEL, np.transpose(KERNEL, (1, 0, 2, 3)), "layout", "transposed kernel"),
+        (KERNEL, changed(KERNEL), "weights", "only 1 of 288"),
+        (KERNEL, changed(KERNEL * RANDOM.uniform(0.5, 2, 8).astype("f")), "weights", "beside a factor"),
+        (KERNEL[0, 0, 0], KERNEL[0, 0, 0] * 3, "weights", "0.333333 times"),
+        (KERNEL, RANDOM.normal(size=KERNEL.shape).astype("f"), "weights", "288 of 288"),
+        (KERNEL, KERNEL[:2], "weights", "has the shape"),
+    ],
+)
+def test_weights(x, y, kind, text):
+    found = causes.weights(x, y)
+    assert (found and found[0]) == kind
+    assert found is None or text in found[1]
+
+
+def test_outputs_that_differ_at_the_border_only_are_padded_otherwise():
+    x = RANDOM.normal(size=(1, 12, 12, 3))
+    y = x.copy()
+    y[:, 0] = y[:, -1] = 9.0
+    assert causes.numeric(x, y)[0] == "padding"
+    assert causes.numeric(x, x[:, 1:-1, 1:-1])[0] == "padding"
+
+
+def test_outputs_in_proportion_by_channel_have_another_batch_norm():
+    x = RANDOM.normal(size=(1, 6, 6, 5))
+    factors, offsets = np.array([1, 2, 3, 0.5, 1.5]), np.arange(5)
+    assert causes.numeric(x * factors + offsets, x)[0] == "unfused batch norm"
+    assert causes.numeric(2 * x, x)[0] == "scale"
+
+
+def test_saturation():
+    reference = RANDOM.normal(size=1000)
+    assert causes.saturated(reference, np.clip(reference, -1, 1)) > 0.2
+    assert causes.saturated(reference, reference) == 0
+
+
+def test_the_worst_element_and_the_ratio_of_signal_to_noise():
+    x = np.ones((2, 3), "f")
+    y = x.copy()
+    y[1, 2] = 1.5
+    worst = measures.worst([x, x], [x, y])
+    assert (worst.case, worst.index, worst.expected, worst.found) == (1, (1, 2), 1.0, 1.5)
+    assert measures.sqnr_db([x], [x]) == measures.LOSSLESS_DB
+    assert measures.sqnr_db([x], [y]) == pytest.approx(10 * np.log10(6 / 0.25))
+    y[0, 0] = np.nan
+    assert measures.worst([x], [y]).found == "nan"
+    assert measures.sqnr_db([x], [y]) is None
+
+
+def test_names_of_fused_tensors():
+    assert pairing.aliases("m/Relu;m/BiasAdd:0") == ["m/Relu", "m/BiasAdd"]
+    assert pairing.aliases("Func/Call/input/_12:0") == []
+
+
+def test_layouts():
+    x = RANDOM.normal(size=(2, 3, 4, 5))
+    ((axes, turned),) = pairing.layouts(x.shape, np.transpose(x, (0, 3, 1, 2)))
+    assert axes == (0, 2, 3, 1)
+    assert np.array_equal(turned, x)
