@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
+ALONGSIDE := tests/worker tests/build tests/difference tests/inspection
 
 .PHONY: demo test test-fast test-all check lock clean
 
@@ -12,9 +13,9 @@ demo: $(READY)  ## the main job on this machine: train, freeze, prove, ship, pro
 
 test: $(READY)  ## everything that CI runs
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -m "not slow" --ignore tests/worker
-	@# The worker's tests wait for processes of their own: two at a time share nothing but the cores.
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/worker
+	$(BIN)/python -m pytest -m "not slow" $(ALONGSIDE:%=--ignore %)
+	@# These wait for processes of their own: two at a time share nothing but the cores.
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ALONGSIDE)
 
 test-fast: $(READY)  ## seconds: no TensorFlow, no lab
 	$(BIN)/python -m pytest -q -m "not tf and not sshd and not lab and not pi and not models and not slow"

@@ -133,7 +133,6 @@ def test_a_graph_is_loaded_and_run_with_edgefreeze_and_without(tmp_path):
     equal(tmp_path)
 
 
-@pytest.mark.xfail(reason="the command export is on its way", strict=True)
 def test_a_frozen_function_becomes_a_saved_model_again(tmp_path):
     command, _ = ROWS["frozen_again"]
     run(HERE / "recipes.py", "frozen_again", cwd=tmp_path)
