@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Examples:
   edgefreeze inspect saved_model/
   edgefreeze inspect old.pb
-  edgefreeze inspect model.tflite --dot model.dot && dot -Tsvg -O model.dot
+  edgefreeze inspect model.tflite --dot model.dot
   edgefreeze inspect model.keras --target pi4 --json""",
 )
 @click.argument("model", type=click.Path(path_type=Path))

@@ -66,14 +66,17 @@ def test_it_is_found_at_its_node(made, tmp_path, model, fault, node, kinds, agai
 
 
 @pytest.mark.parametrize("against", ["model.pb", "model.tflite", "model.onnx"])
-@pytest.mark.parametrize(
-    ("model", "norm"), [("mobilenet", "block_2_expand_BN_1"), ("branches", "norm_right_1")]
-)
-def test_a_batch_norm_in_training_mode(made, tmp_path, model, norm, against):
-    a = made.side(model, made.file(f"{model}_training"))
-    found = parting(a, made.side(model, made.file(model, against)), tmp_path / "out").parting
-    assert found.node.endswith(norm)
-    assert found.cause.kind == "batch norm in training mode"
+@pytest.mark.parametrize("model", ["mobilenet", "branches"])
+def test_a_batch_norm_in_training_mode(made, tmp_path, model, against):
+    path = made.file(f"{model}_training")
+    found = parting(made.side(model, path), made.side(model, made.file(model, against)), tmp_path / "out")
+    # Keras lets the flag of one layer reach its siblings: the first of those that are in training mode.
+    names = [node.name for node in faults.graph_of(path).node if node.name.endswith("/moments/mean")]
+    training = [name.removesuffix("/moments/mean") for name in names]
+    assert found.parting.node in training
+    assert found.parting.cause.kind == "batch norm in training mode"
+    if model == "mobilenet":
+        assert found.parting.node.endswith("block_2_expand_BN_1")
 
 
 def test_a_wrong_scale(made, tmp_path):
@@ -89,7 +92,9 @@ def test_a_wrong_scale(made, tmp_path):
         faults.scaled(whole, read.quantisation[single[6]].scales[0], 1.7)
     )
     a, b = (made.side("mobilenet", path) for path in (tmp_path / "faulty.tflite", whole))
-    found = parting(a, b, tmp_path / "out").parting
+    # Whether the outputs show it is for the inputs to say: they are integers too.
+    found = bisecting.bisect(a, b, None, tmp_path / "out", None, Silent()).parting
+    assert found is not None
     assert found.node == single[6]
     assert found.cause.kind == "quantisation scale"
 
