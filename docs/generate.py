@@ -333,7 +333,7 @@ def _format_results() -> str:
     """The results that tests/worker/formats keeps: errors, and the reasons of refusals below."""
     kept = json.loads((FOLDER.parent / "tests" / "worker" / "formats" / "results.json").read_text("utf-8"))
     usual = {name: next(iter(known)) for name, known in FORMATS.items()}
-    cells = [(name, p) for name in sorted(FORMATS) for p in FORMATS[name]]
+    cells = [(name, p) for name in sorted(FORMATS) for p, facts in FORMATS[name].items() if not facts.recipe]
     reasons: dict[str, int] = {}
     rows = []
     for model, outcomes in kept.items():

@@ -101,7 +101,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
     # What the user gave is looked at before anything costs time.
     if request.wish.auto and not request.bench:
         raise Failure("usage", "--format auto lets the benchmark choose, and --no-bench leaves it out")
-    formats = wanted_formats(target, request.wish, request.options, progress)
+    formats = _deployable(wanted_formats(target, request.wish, request.options, progress), progress)
     sources.find(request.model)
     if request.wish.evaluation is not None:
         accuracy.open_data(request.wish.evaluation)
@@ -254,6 +254,23 @@ def choose_runtimes(
                 raise
             progress.note(f"{fmt.key} is left out: {failure.message} ({failure.found})")
     return chosen
+
+
+def _deployable(formats: tuple[Format, ...], progress: Progress) -> tuple[Format, ...]:
+    """Without recipes, of which no device builds anything yet. Raises Failure format-unfit without others."""
+    left = tuple(entry for entry in formats if not entry.facts.recipe)
+    for entry in formats:
+        if entry not in left:
+            progress.note(f"{entry.key} is left out: no device builds an engine of it yet")
+    if not left:
+        raise Failure(
+            "format-unfit",
+            f"{formats[0].key} is a recipe, and no device builds an engine of it yet",
+            expected="a format that runs as it is",
+            found=formats[0].key,
+            next="edgefreeze build, and trtexec on the device",
+        )
+    return left
 
 
 def _runtime_plans(

@@ -18,6 +18,9 @@ from edgefreeze.types import Artifact, Conversion, Parity, State, Tensor
 from edgefreeze.worker import sources
 from edgefreeze.worker.formats import require_options
 
+FOLDERS = ("saved_model", "tensorrt")
+"""Formats that are folders."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
@@ -58,7 +61,7 @@ def export(
         raise calibration.missing(wanted.key)
     require_options(wanted.format, wanted.resolved, {"opset": wanted.opset})
     sources.find(model)
-    _require_free(out, folder=wanted.format == "saved_model")
+    _require_free(out, folder=wanted.format in FOLDERS)
     with tempfile.TemporaryDirectory(prefix="edgefreeze-") as made:
         folder = Path(made)
         every = (wanted,) if wanted.key == WANTED[0].key else (wanted, *WANTED)

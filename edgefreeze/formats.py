@@ -17,12 +17,14 @@ from edgefreeze.errors import Failure, nearest
 class Precision:
     """A precision of a format. `tolerance`: the largest error, relative to the range of the original's
     output, that passes unless the target or the user says otherwise. `calibrated`: ranges of activations
-    are measured on data of the user's. `contends`: it may be the fastest, for `--format auto`."""
+    are measured on data of the user's. `contends`: it may be the fastest, for `--format auto`. `recipe`: the
+    device builds what runs, so that nothing can be proved on the host."""
 
     summary: str
     tolerance: float
     calibrated: bool = False
     contends: bool = True
+    recipe: bool = False
 
 
 FORMATS: Mapping[str, Mapping[str, Precision]] = {
@@ -56,6 +58,24 @@ FORMATS: Mapping[str, Mapping[str, Precision]] = {
             summary="weights and activations in int8 (QDQ), inputs and outputs in float",
             tolerance=6e-2,
             calibrated=True,
+        ),
+    },
+    "tensorrt": {
+        "fp32": Precision(
+            summary="a recipe of which the device builds a TensorRT engine",
+            tolerance=1e-3,
+            recipe=True,
+            contends=False,
+        ),
+        "fp16": Precision(
+            summary="the same, arithmetic in float16", tolerance=1e-2, recipe=True, contends=False
+        ),
+        "int8": Precision(
+            summary="the same, in int8 where it helps",
+            tolerance=6e-2,
+            calibrated=True,
+            recipe=True,
+            contends=False,
         ),
     },
 }
