@@ -14,7 +14,7 @@ from typing import Any
 
 from edgefreeze.errors import Failure
 from edgefreeze.types import Tensor
-from edgefreeze.worker import gate, limits, names, retracing, tables
+from edgefreeze.worker import gate, limits, names, reading, retracing, tables
 from edgefreeze.worker.graphs import canonical, producer, rename, unused
 from edgefreeze.worker.reasons import reason
 from edgefreeze.worker.sources import Source
@@ -56,15 +56,20 @@ def freeze(source: Source, *, lower_control_flow: bool = False, aggressive_inlin
     gate.refuse_writes(source.function.graph.as_graph_def(), source.labels)
     limits.refuse_too_large(limits.captured_bytes(source.function))
     failed: list[str] = []
+    refused: Failure | None = None
     for method, climb in _rungs(source, lower_control_flow, aggressive_inlining):
         try:
             graph, climbed, results = climb()
+            tried = f" after {'; '.join(f.partition(':')[0] for f in failed)}" if failed else ""
+            return _finish(graph, climbed, results, method + tried)
+        except Failure as failure:  # the gate's: another rung may do, and if none does this is the reason
+            failed.append(f"{method}: {failure.message}")
+            refused = refused or failure
         except Exception as error:  # TensorFlow raises ValueError, InvalidArgumentError, AssertionError here
             failed.append(f"{method}: {reason(error, 300)}")
             last = error
-            continue
-        tried = f" after {'; '.join(f.partition(':')[0] for f in failed)}" if failed else ""
-        return _finish(graph, climbed, results, method + tried)
+    if refused is not None:
+        raise refused
     raise Failure(
         "freeze-refused",
         "TensorFlow cannot turn the model's variables into constants.",
@@ -91,6 +96,7 @@ def _rungs(source: Source, lower: bool, aggressive: bool) -> Iterator[Rung]:
         lambda: recipe(retracing.detached(source), aggressive),
     )
     yield "convert_variables_to_constants_from_session_graph", lambda: _from_session(source)
+    yield "variables read as constants", lambda: reading.constants(source)
 
 
 def _from_session(source: Source) -> tuple[Any, Source, list[str]]:
