@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
-ALONGSIDE := tests/worker tests/build tests/difference tests/inspection
+ALONGSIDE := tests/worker tests/building tests/difference tests/inspection
 
 .PHONY: demo test test-fast test-all check lock clean
 
