@@ -191,8 +191,16 @@ class SeveralOutputs(Function):
         return {"first": hidden @ self.b, "second": second, "best": best, "hidden": hidden}
 
 
+class Determinant(Function):
+    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4], name="x")])
+    def call(self, x):
+        with tf.name_scope("head/volume"):
+            return {"y": tf.linalg.det(x) + tf.reduce_sum(x, [1, 2])}
+
+
 FUNCTIONS = {
     "control_flow": (ControlFlow, {"x": (8,)}),
+    "determinant": (Determinant, {"x": (4, 4)}),
     "dynamic_shapes": (DynamicShapes, {"image": (20, 28, 3)}),
     "pass_through": (PassThrough, {"x": (4,), "y": (4,)}),
     "several_outputs": (SeveralOutputs, {"x": (6,)}),
