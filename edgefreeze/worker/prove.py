@@ -33,8 +33,8 @@ _NO_FLEX = "link the Flex delegate"
 """What TensorFlow Lite says of Select TF ops where it was built without them, as every wheel is."""
 _FLEX = re.compile(r"Flex[A-Z]\w*(?= ?\))")
 _SELECT_OPS = (
-    "It holds operations of TensorFlow's own (--select-ops), which the TensorFlow Lite installed here lacks, so "
-    "it could not be run:"
+    "It holds operations of TensorFlow's own (--select-ops), which the TensorFlow Lite installed here lacks, "
+    "so it could not be run:"
 )
 
 
