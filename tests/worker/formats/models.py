@@ -233,7 +233,8 @@ def make(folder, name):
         tf.saved_model.save(module, str(folder / name), signatures=module.call)
         if shapes is None:
             return
-        data = {k: rng().standard_normal((ROWS, *s)).astype("float32") for k, s in shapes.items()}
+        generator = rng()  # one for all: inputs that are alike could be exchanged unnoticed
+        data = {k: generator.standard_normal((ROWS, *s)).astype("float32") for k, s in shapes.items()}
     np.savez(folder / f"{name}.npz", **data)
 
 
