@@ -86,3 +86,16 @@ def test_a_tolerance_by_output_leaves_the_others_as_they_are(folder):
     (made,) = cells.proved(request, folder / "tolerance").artifacts
     assert made.tolerance == {"first": 0.0, "second": 1e-4, "best": 1e-4, "hidden": 1e-4}
     assert {o.name: o.tolerance for o in made.parity.outputs} == made.tolerance
+
+
+def test_tables_travel_in_the_frozen_saved_model_and_are_named_elsewhere(models, tmp_path):
+    wanted = [("saved_model", "frozen"), ("tflite", "fp32"), ("onnx", "fp32")]
+    entries = [{"format": form, "precision": precision} for form, precision in wanted]
+    out = tmp_path / "tables"
+    asked = {"op": "convert", "model": str(models / "stateful"), "out": str(out), "formats": entries}
+    saved, lite, onnx = cells.proved({**asked, "signature": "look_up"}, out).artifacts
+    assert (saved.status, saved.signature) == ("verified", "look_up")
+    assert sorted(p.name for p in (out / saved.path).iterdir()) == ["saved_model.pb"]
+    assert "looks things up in a table" in lite.reason
+    assert "LookupTableFindV2 (node" in lite.reason
+    assert "looks things up in a table" in onnx.reason
