@@ -6,6 +6,7 @@ the original can lie: what a broken artifact lacks may still be there.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,13 @@ STRICT = "frozen_pb"
 """Everything is derived from the frozen graph: where it differs nothing is worth keeping."""
 
 _NOT_THERE = ("ModuleNotFoundError", "ImportError")
+_NO_FLEX = "link the Flex delegate"
+"""What TensorFlow Lite says of Select TF ops where it was built without them, as every wheel is."""
+_FLEX = re.compile(r"Flex[A-Z]\w*(?= ?\))")
+_SELECT_OPS = (
+    "It holds operations of TensorFlow's own (--select-ops), which the TensorFlow Lite installed here lacks, "
+    "so it could not be run:"
+)
 
 
 def prove(conversion: Conversion, folder: Path) -> Conversion:
@@ -101,6 +109,8 @@ def _prove(artifact: Artifact, folder: Path, golden: bool) -> Artifact:
             return replace(
                 artifact, reason=f"The runtime {artifact.runtime} is not installed here: {message}"
             )
+        if _NO_FLEX in message:
+            return replace(artifact, reason=f"{_SELECT_OPS} {', '.join(sorted(set(_FLEX.findall(message))))}")
         return replace(artifact, status="refused", reason=f"It does not run in {artifact.runtime}: {message}")
     if parity.ok:
         return replace(artifact, status="verified", parity=parity)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flatbuffers
+import numpy as np
 
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
@@ -67,7 +68,7 @@ def describe(
     model.signatureDefs = [definition]
     for name, data in sorted(metadata.items()):
         buffer, entry = schema.BufferT(), schema.MetadataT()
-        buffer.data = list(data)
+        buffer.data = np.frombuffer(data, np.uint8)
         entry.name, entry.buffer = name.encode(), len(model.buffers)
         model.buffers.append(buffer)
         model.metadata = [*(model.metadata or []), entry]

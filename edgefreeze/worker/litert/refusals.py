@@ -11,8 +11,8 @@ from edgefreeze.worker.freeze import Frozen
 from edgefreeze.worker.graphs import bodies
 from edgefreeze.worker.litert import flatbuffer, isolated
 
-_LISTED = re.compile(r"(?:TF Select|Select TF|Flex) ops: ([\w., ]+)")
-_CUSTOM = re.compile(r"[Cc]ustom ops: ([\w., ]+)")
+_LISTED = re.compile(r"^(?:TF Select|Select TF|Flex) ops: ([\w., ]+)", re.MULTILINE)
+_CUSTOM = re.compile(r"^Custom ops: ([\w., ]+)", re.MULTILINE)
 _NAMED = re.compile(r"'tf\.(\w+)' op")
 _NO_16X8 = re.compile(r"Quantization to 16x8-bit not yet supported for op: '(\w+)'")
 _NO_RANGE = re.compile(r"should be recorded during calibration: Failed for tensor (\S+)")
@@ -40,7 +40,9 @@ def tables(frozen: Frozen) -> str:
 def floats(found: Mapping[str, Sequence[str]], precision: str) -> str:
     """The refusal of a file that still computes with floats: operations, and what they give."""
     kinds = sorted(set(found) - set(flatbuffer.AT_THE_ENDS)) or sorted(found)
-    where = "; ".join(layers.describe(kind, found[kind]) for kind in kinds)
+    # A tensor that was made of several nodes has all of their names.
+    first = {kind: sorted({name.partition(";")[0] for name in found[kind]}) for kind in kinds}
+    where = "; ".join(layers.describe(kind, first[kind]) for kind in kinds)
     return f"TensorFlow Lite has no {precision} kernel for {where}. {_LOWER}"
 
 

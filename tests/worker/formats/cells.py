@@ -83,7 +83,12 @@ def request(folder, name, out, cells=CELLS, **more):
 
 def run(folder, name, out, cells=CELLS, **more):
     """Convert, and prove each artifact in a fresh process."""
-    result = client.run(request(folder, name, out, cells, **more), log=out.with_suffix(".log"))
+    return proved(request(folder, name, out, cells, **more), out)
+
+
+def proved(asked, out):
+    """The conversion that a request asks for, proved."""
+    result = client.run(asked, log=out.with_suffix(".log"))
     return prove.prove(converted(result), out)
 
 

@@ -11,7 +11,7 @@ from tests.worker.formats import cells
 pytestmark = pytest.mark.tf
 NAMED = re.compile(
     r"(TensorFlow Lite has no|ONNX has no operation for|needs --calibration|inside a loop|above the tolerance|"
-    r"looks things up in a table|keeps some of its values in floats|cannot follow)"
+    r"looks things up in a table|whose range it cannot measure|it would be the fp32 file)"
 )
 """What a refusal says: the operation, the node, the data, or the error that is in the way."""
 
