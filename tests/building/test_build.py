@@ -77,9 +77,7 @@ def test_a_cached_build_imports_no_tensorflow(made: Path, run: Run, tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cached"] is True
-    status, again = run(
-        "build", made / "cnn.keras", "--format", "tflite", "-o", tmp_path / "c", "--no-cache"
-    )
+    status, again = run("build", made / "cnn.keras", "--format", "tflite", "-o", tmp_path / "c", "--no-cache")
     assert (status, again["cached"]) == (0, False)
 
 

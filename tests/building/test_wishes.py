@@ -232,9 +232,7 @@ def test_what_was_not_used_for_longest_goes(
     assert "used" not in left
 
 
-def test_a_cache_that_cannot_be_written_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     cache.keep("one", folder_of(tmp_path, "made"), result())
