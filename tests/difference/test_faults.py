@@ -54,8 +54,6 @@ def parting(a, b, out):
     ("model", "fault", "node", "kinds"), FAULTS, ids=lambda v: getattr(v, "__name__", None)
 )
 def test_it_is_found_at_its_node(made, tmp_path, model, fault, node, kinds, against):
-    if model == "recurrent" and against == "model.tflite":
-        against = "model.onnx"  # its free batch is none of TensorFlow Lite's; ONNX has an LSTM of its own
     a = made.faulty(model, functools.partial(fault, name=P + node), tmp_path / "faulty.pb")
     found = parting(a, made.side(model, made.file(model, against)), tmp_path / "out")
     assert found.parting.node == P + node
