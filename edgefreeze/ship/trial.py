@@ -14,6 +14,7 @@ from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Content
 from edgefreeze.ship.plan import RuntimePlan, binding
+from edgefreeze.targets import Target
 from edgefreeze.text import size
 from edgefreeze.transport.client import Helper, Upload
 from edgefreeze.types import DeviceFacts
@@ -69,12 +70,12 @@ def brought(
 
 
 def bind(
-    helper: Helper, facts: DeviceFacts, format_name: str, narrow: Mapping[str, str], progress: Progress
+    helper: Helper, facts: DeviceFacts, format_name: str, target: Target, progress: Progress
 ) -> dict[str, Any]:
     """Which interpreter and packages run a format on the device; the packages are brought where they are not
-    there. narrow: a target's own bounds of versions, by runtime. Raises Failure runtime-unavailable."""
+    there. Raises Failure runtime-unavailable."""
     name = runtimes.table().of_format(format_name)
-    choice = runtimes.choose(name, facts, narrow.get(name))
+    choice = runtimes.choose(name, facts, target.runtimes.get(name))  # type: ignore[call-overload]
     tree = None
     if choice.package is not None:
         progress.step("runtime", f"putting {choice.requirement[0]} together for {facts.machine}")
