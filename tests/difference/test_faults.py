@@ -31,7 +31,7 @@ def both_paddings(graph, name):
 
 
 FAULTS = [
-    ("mobilenet", faults.changed_weight, "mobilenet_1/block_6_project_1/convolution", {"weights"}),
+    ("mobilenet", faults.changed_weight, "mobilenet_1/block_16_project_1/convolution", {"weights"}),
     ("mobilenet", faults.transposed_kernel, "mobilenet_1/Conv1_1/convolution", {"layout"}),
     ("mobilenet", faults.other_padding, "mobilenet_1/expanded_conv_depthwise_1/depthwise", {"padding"}),
     ("recurrent", faults.changed_weight, "recurrent_1/hidden_1/MatMul", {"weights"}),
