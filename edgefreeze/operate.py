@@ -59,7 +59,7 @@ def _app(helper: Helper, entry: dict[str, Any]) -> dict[str, Any]:
 def history(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
     """The log of an app on a device, oldest first."""
     with connect(device, ask) as helper:
-        name = _only_app(helper, app)
+        name = only_app(helper, app)
         found = helper.request("history", {"app": name})
         entries = [
             {
@@ -89,7 +89,7 @@ def rollback(device: Device, app: str | None, to: str | None, ask: Ask) -> dict[
     Raises Failure no-previous, no-release.
     """
     with connect(device, ask) as helper:
-        name = _only_app(helper, app)
+        name = only_app(helper, app)
         before = helper.request("open_app", {"app": name, "who": who(), "mode": "write"})
         args: dict[str, Any] = {"app": name}
         if to:
@@ -118,7 +118,7 @@ def infer(
             "samples-bad", f"{source}: {error}", expected="an .npz with the signature's inputs"
         ) from None
     with connect(device, ask) as helper:
-        name = _only_app(helper, app)
+        name = only_app(helper, app)
         args: dict[str, Any] = {"app": name, "threads": 1}
         if format_name:
             args["format"] = format_name
@@ -145,7 +145,7 @@ def infer(
     }
 
 
-def _only_app(helper: Helper, app: str | None) -> str:
+def only_app(helper: Helper, app: str | None) -> str:
     """The app named, or the only one on the device. Raises Failure no-app, usage."""
     if app:
         return app

@@ -109,9 +109,10 @@ def _tell(found: Bisection) -> None:
     parting = found.parting
     if parting is None:
         console.print(
-            f"[bold green]{escape(clean(found.a))} and {escape(clean(found.b))} do not part[/]: "
-            f"{found.compared} tensors compared"
+            f"[bold green]{escape(clean(found.a))} and {escape(clean(found.b))} do not part[/] "
+            f"on these inputs: {found.compared} tensors compared"
         )
+        console.print("  [dim]other inputs may show more: --samples takes those that matter to you[/]")
     else:
         if found.equal:
             console.print("On these inputs their outputs agree; within they do not.")

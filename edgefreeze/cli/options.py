@@ -95,6 +95,34 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def on_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--on, --target, --targets of a command that may do its work on a device; it gets the device resolved,
+    as `on`, or None where none is asked for."""
+
+    @click.option(
+        "--on",
+        "host",
+        metavar="HOST",
+        help="Run A on this device: one of edgefreeze.toml, an ssh alias, user@host or host:port.",
+    )
+    @_target_option
+    @targets_option
+    @functools.wraps(function)
+    def call(
+        *args: Any, host: str | None, target: str | None, targets_folder: Path | None, **kwargs: Any
+    ) -> Any:
+        where = None
+        if host is not None:
+            config = inventory.load()
+            found, device = resolve(config, target, host, targets_folder)
+            where = Where(config=config, target=found, device=device)
+        elif target is not None:
+            raise Failure("usage", "--target says what kind of board the device of --on is", next="--on HOST")
+        return function(*args, on=where, **kwargs)
+
+    return call
+
+
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--target, --targets where no device is asked for; the command gets `config` and `target`."""
 

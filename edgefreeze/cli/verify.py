@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgefreeze.cli import output
-from edgefreeze.cli.options import names_callback, output_options
+from edgefreeze.cli import options, output
+from edgefreeze.cli.options import Where, app_option, names_callback, on_options, output_options
+from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
+    from edgefreeze.difference.sides import Artifact, Choice, Model
     from edgefreeze.difference.verifying import Comparison
+    from edgefreeze.progress import Progress
 
 
 @click.command(
@@ -20,9 +26,11 @@ if TYPE_CHECKING:
 Examples:
   edgefreeze verify model.tflite --against saved_model/
   edgefreeze verify model.onnx --against model.pb --samples inputs.npz
-  edgefreeze verify release/ --format tflite --against model.keras --tolerance 1e-3""",
+  edgefreeze verify release/ --format tflite --against model.keras --tolerance 1e-3
+  edgefreeze verify model.tflite --on cam1 --against saved_model/
+  edgefreeze verify --on cam1 --app demo --against saved_model/""",
 )
-@click.argument("a", metavar="A", type=click.Path(path_type=Path))
+@click.argument("a", metavar="[A]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--against",
     "b",
@@ -41,6 +49,8 @@ Examples:
     type=click.FloatRange(min=0, max=1),
     help="Largest error that passes, relative to the range of B's output. Default: by the formats.",
 )
+@on_options
+@app_option
 @click.option("--signature", metavar="NAME", help="The signature of both, where they have several.")
 @click.option("--format", "format_name", metavar="FORMAT", help="Which artifact of a release folder.")
 @click.option(
@@ -60,8 +70,10 @@ Examples:
 @click.option("--trust", is_flag=True, help="Let code run that a model brings (Lambda layers, pickles).")
 @output_options
 def command(
-    a: Path,
+    a: Path | None,
     b: Path,
+    on: Where | None,
+    app: str | None,
     samples: Path | None,
     tolerance: float | None,
     signature: str | None,
@@ -77,17 +89,25 @@ def command(
 
     Outputs are matched by name, else by shape with a warning. The exit status is 0 where they are equal
     within the tolerance, 6 where they are not.
+
+    With --on A runs on a device and B here. A is sent for it and is gone again afterwards; without A it is
+    the active release of the app there.
     """
     import msgspec
 
     from edgefreeze.cli.progress import show
     from edgefreeze.difference import sides, verifying
 
+    if a is None and on is None:
+        raise Failure("usage", "verify what?", expected="A, or the app on a device: --on HOST")
+    if a is not None and app is not None:
+        raise Failure("usage", "--app is what runs on a device already, and A is something else")
+
     choice = sides.Choice(
         signature=signature, format=format_name, outputs=outputs, inputs=inputs, trust=trust
     )
-    left, right = sides.side(a, choice), sides.side(b, choice)
-    with show(as_json=as_json, quiet=quiet) as progress:
+    right = sides.side(b, replace(choice, format=None) if on else choice)
+    with show(as_json=as_json, quiet=quiet) as progress, _left(a, choice, on, app, progress) as left:
         found = verifying.verify(left, right, samples, tolerance, progress)
     fields: dict[str, Any] = msgspec.to_builtins(found)
     if not as_json and not quiet:
@@ -98,6 +118,31 @@ def command(
         raise failure
     if as_json:
         output.document("verify", fields)
+
+
+@contextlib.contextmanager
+def _left(
+    a: Path | None, choice: Choice, on: Where | None, app: str | None, progress: Progress
+) -> Iterator[Model | Artifact]:
+    """A: a file here, a file on a device, or what runs there."""
+    from edgefreeze import operate
+    from edgefreeze.difference import places, sides
+
+    if on is None:
+        assert a is not None
+        yield sides.side(a, choice)
+        return
+    from edgefreeze.transport.client import connect
+
+    progress.step("connect", f"connecting to {on.device.name}")
+    with connect(on.device, options.ask) as helper:
+        place = places.there(helper, on.target, progress)
+        if a is not None:
+            yield sides.on_device(a, choice, place)
+            return
+        name = operate.only_app(helper, app or on.config.app)
+        with sides.of_app(helper, name, None, choice.format, on.target.bench.threads) as running:
+            yield running
 
 
 def _tell(found: Comparison) -> None:

@@ -49,16 +49,8 @@ class Bench:
         return runner.call("load", args, timeout_s)
 
     def sys_paths(self, runtime: str) -> List[str]:
-        """Folders for the runner's sys.path: the bound tree's, or none for the interpreter's own packages.
-
-        Raises missing-content where the tree is not here.
-        """
-        paths = self._bound(runtime).get("paths")
-        identity = self._tree(runtime)
-        if identity is None:
-            return list(paths or [])
-        tree = require_tree(self._trees, identity)
-        return [os.path.join(tree, path) if path else tree for path in paths or [""]]
+        """As sys_paths(), of the runtime that is bound."""
+        return sys_paths(self._trees, self._bound(runtime))
 
     def _bound(self, runtime: str) -> Dict[str, Any]:
         bound: Dict[str, Any] = self._binding["runtimes"].get(runtime, {"tree": None})
@@ -67,6 +59,18 @@ class Bench:
     def _tree(self, runtime: str) -> Optional[str]:
         tree: Optional[str] = self._bound(runtime)["tree"]
         return tree
+
+
+def sys_paths(trees: Trees, bound: Dict[str, Any]) -> List[str]:
+    """Folders for the runner's sys.path: the bound tree's, or none for the interpreter's own packages.
+
+    Raises missing-content where the tree is not here.
+    """
+    paths = bound.get("paths")
+    if bound["tree"] is None:
+        return list(paths or [])
+    tree = require_tree(trees, bound["tree"])
+    return [os.path.join(tree, path) if path else tree for path in paths or [""]]
 
 
 def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict[str, Any]:

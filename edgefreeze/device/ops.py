@@ -6,7 +6,7 @@ opened for writing in the same session.
 
 import os
 import subprocess
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple
 
 from edgefreeze.device import checks, files, manifest, probe, protocol, state, trees
 from edgefreeze.device.changeover import change_over
@@ -15,6 +15,7 @@ from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.measure import GREETING_S, choose, selftest
 from edgefreeze.device.service import check_plan as check_service
 from edgefreeze.device.session import Session
+from edgefreeze.device.trial import check_files
 
 MAX_INFER = 256 << 20
 EVENT_EVERY_BYTES = 4 << 20
@@ -103,7 +104,8 @@ def _put(session: Session, request: Request) -> Result:
         raise DeviceError(
             "protocol", "offset and blob are not the file's size", size, offset + request.blob_bytes
         )
-    return {"stored": session.store.put(sha256, size, request.blob, offset)}
+    passing = request.args.get("passing", False)
+    return {"stored": session.store.put(sha256, size, request.blob, offset, passing)}
 
 
 def _commit(session: Session, request: Request) -> Result:
@@ -161,11 +163,36 @@ def _infer(session: Session, request: Request) -> Result:
     bench = session.bench(session.existing(args["app"]), args.get("release"))
     artifact = choose(bench, args.get("format"))
     blob = b"".join(request.blob)
-    threads, timeout_s = args.get("threads", 1), args.get("timeout_s", 600.0)
+    threads, timeout_s = _how(args)
     with bench.start(artifact, threads) as runner:
         loaded = bench.load(runner, artifact, threads, timeout_s)
         result, request.reply_blob = runner.infer(blob, timeout_s)
     return dict(result, release=bench.release, format=manifest.key(artifact), version=loaded["version"])
+
+
+def _load(session: Session, request: Request) -> Result:
+    args = request.args
+    bench = session.bench(session.existing(args["app"]), args.get("release"))
+    loaded = session.trial.load(bench, args.get("format"), *_how(args))
+    return dict(loaded, release=bench.release)
+
+
+def _load_file(session: Session, request: Request) -> Result:
+    return session.trial.load_file(request.args, *_how(request.args))
+
+
+def _how(args: Dict[str, Any]) -> Tuple[int, float]:
+    return args.get("threads", 1), args.get("timeout_s", 600.0)
+
+
+def _call(session: Session, request: Request) -> Result:
+    result, request.reply_blob = session.trial.call(b"".join(request.blob), request.args["timeout_s"])
+    return result
+
+
+def _unload(session: Session, request: Request) -> Result:
+    session.trial.unload()
+    return {}
 
 
 def _bench(session: Session, request: Request) -> Result:
@@ -245,6 +272,7 @@ _APP = {"app": checks.name}
 _RELEASE = {"app": checks.name, "release": checks.digest}
 _THREADS = checks.integer(1, 256)
 _SECONDS = checks.number(0.001, 86_400)
+_RUN = {"release": checks.digest, "format": checks.text(130), "threads": _THREADS, "timeout_s": _SECONDS}
 
 
 def _takes(
@@ -261,7 +289,9 @@ OPERATIONS: Dict[str, Operation] = {
     ),
     "put": Operation(
         _put,
-        _takes({"sha256": checks.digest, "bytes": checks.size}, {"offset": checks.size}),
+        _takes(
+            {"sha256": checks.digest, "bytes": checks.size}, {"offset": checks.size, "passing": checks.flag}
+        ),
         checks.MAX_SIZE,
     ),
     "commit": Operation(_commit, _takes({})),
@@ -283,19 +313,21 @@ OPERATIONS: Dict[str, Operation] = {
         ),
     ),
     "selftest": Operation(_selftest, _takes(_RELEASE, {"threads": _THREADS, "timeout_s": _SECONDS})),
-    "infer": Operation(
-        _infer,
+    "infer": Operation(_infer, _takes(_APP, _RUN), MAX_INFER),
+    "load": Operation(_load, _takes(_APP, _RUN)),
+    "load_file": Operation(
+        _load_file,
         _takes(
-            _APP,
             {
-                "release": checks.digest,
-                "format": checks.text(130),
-                "threads": _THREADS,
-                "timeout_s": _SECONDS,
+                "artifact": manifest.check_artifact,
+                "files": check_files,
+                "binding": checks.dict_of(checks.anything),
             },
+            {"threads": _THREADS, "timeout_s": _SECONDS},
         ),
-        MAX_INFER,
     ),
+    "call": Operation(_call, _takes({"timeout_s": _SECONDS}), MAX_INFER),
+    "unload": Operation(_unload, _takes({})),
     "bench": Operation(_bench, _takes({"app": checks.name, "plan": check_plan}, {"release": checks.digest})),
     "activate": Operation(
         _activate,

@@ -9,6 +9,7 @@ from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.measure import Bench
 from edgefreeze.device.store import Store
 from edgefreeze.device.trees import Trees
+from edgefreeze.device.trial import Trial
 
 
 class Session:
@@ -19,6 +20,7 @@ class Session:
         self.program = program
         self.store = Store(root)
         self.trees = Trees(root, self.store)
+        self.trial = Trial(root, program, self.store, self.trees)
         self._apps: Dict[str, App] = {}
 
     def app(self, name: str) -> App:
@@ -63,6 +65,7 @@ class Session:
     def close(self) -> None:
         """Make durable what was received, go back from trials, let the locks go."""
         try:
+            self.trial.unload()
             self.store.commit()
             for app in self._apps.values():
                 app.close()

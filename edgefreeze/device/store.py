@@ -39,6 +39,7 @@ class Store:
         self._lock_fd = -1
         self._pending: Dict[str, Tuple[str, int]] = {}
         self._pending_bytes = 0
+        self._passing: Dict[str, str] = {}
 
     # --- what is there
 
@@ -80,14 +81,17 @@ class Store:
 
     # --- putting
 
-    def put(self, sha256: str, size: int, pieces: Iterable[bytes], offset: int = 0) -> bool:
-        """Take content in; False where it was there. Durable after commit().
+    def put(
+        self, sha256: str, size: int, pieces: Iterable[bytes], offset: int = 0, passing: bool = False
+    ) -> bool:
+        """Take content in; False where it was there. Durable after commit(), unless it is only passing
+        through: then it goes with the session.
 
         offset: how much of it an earlier, broken-off put has left here (see missing()).
         Raises disk-space, store-io, digest-mismatch.
         """
         self.hold()
-        if self.has(sha256, size):
+        if self.has(sha256, size) or (passing and sha256 in self._passing):
             return False
         self.require_space(size - offset)
         with storage("receiving a file"):
@@ -95,6 +99,10 @@ class Store:
                 path = self._receive_resumable(sha256, size, pieces, offset)
             else:
                 path = self._receive_small(sha256, size, pieces)
+        if passing:
+            self._passing[sha256] = os.path.join(self._session or "", files.random_name())
+            os.rename(path, self._passing[sha256])
+            return True
         self._pending[sha256] = (path, size)
         self._pending_bytes += size
         if len(self._pending) >= COMMIT_FILES or self._pending_bytes >= COMMIT_BYTES:
@@ -205,12 +213,35 @@ class Store:
 
     # --- taking out
 
+    def scratch(self, wanted: Iterable[Tuple[str, str, int]]) -> str:
+        """A folder that goes with the session, with (path, digest, size) of content that was put, in it.
+
+        Raises missing-content, digest-mismatch.
+        """
+        self.hold()
+        assert self._session is not None
+        rows = list(wanted)
+        self.require((sha256, size) for _, sha256, size in rows if sha256 not in self._passing)
+        folder = os.path.join(self._session, files.random_name())
+        with storage("putting files together"):
+            os.mkdir(folder, 0o700)
+            files.make_folders(folder, [path for path, _, _ in rows])
+            for path, sha256, size in rows:
+                target = os.path.join(folder, path)
+                self.link(sha256, target)
+                files.verify(target, sha256, size)
+        return folder
+
+    def _source(self, sha256: str) -> str:
+        pending = self._pending.get(sha256)
+        return self._passing.get(sha256) or (pending[0] if pending else self.object_path(sha256))
+
     def link(self, sha256: str, target: str, executable: bool = False) -> bool:
         """Put content at a path: a hard link, a copy where the file system has none or the mode differs.
 
         True where it was copied (the copy is fsynced; its folder is the caller's). Raises OSError.
         """
-        source = self.object_path(sha256)
+        source = self._source(sha256)
         if not executable:
             try:
                 os.link(source, target, follow_symlinks=False)
@@ -263,6 +294,7 @@ class Store:
             return
         assert self._session is not None
         self._pending.clear()
+        self._passing.clear()
         files.remove_tree(self._session)
         os.close(self._session_fd)
         os.close(self._lock_fd)

@@ -140,6 +140,8 @@ def _compared(
     match = first_parting(a, matches, noise, {left for left, _ in ends})
     if match is not None:
         found, files = _explained(a, b, match, matches, len(differing), out, progress)
+    else:
+        warnings += unreached(a, b)
     return Bisection(
         equal=equal,
         a=a.name,
@@ -150,6 +152,26 @@ def _compared(
         files=files,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def unreached(a: Traced, b: Traced) -> list[str]:
+    """What to say of weights that differ where no tensor behind them does, such as those in front of a ReLU
+    that these inputs leave at zero. Between formats weights go by other names and shapes: nothing is said."""
+    if a.kind != b.kind:
+        return []
+    names = [n for n in a.values if a.graph.value(n).stored and n in b.values]
+    differ = [n for n in names if not _same(a.values[n], b.values[n])]
+    if not differ:
+        return []
+    listed = ", ".join(repr(n.removesuffix(":0")) for n in differ[:3]) + (", …" if len(differ) > 3 else "")
+    return [
+        f"the weights {listed} differ all the same: on these inputs nothing behind them shows it; "
+        "give inputs that reach them with --samples"
+    ]
+
+
+def _same(x: Any, y: Any) -> bool:
+    return x.shape == y.shape and x.dtype == y.dtype and bool(x.tobytes() == y.tobytes())
 
 
 def first_parting(a: Traced, matches: Sequence[Match], noise: float, ends: set[str]) -> Match | None:

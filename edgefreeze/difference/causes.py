@@ -16,7 +16,21 @@ from edgefreeze.difference.traced import Traced
 from edgefreeze.inspection.graph import Node
 
 Array = np.ndarray[Any, Any]
-_IGNORED = {"T", "dtype", "Tidx", "Tshape", "U", "explicit_paddings", "use_cudnn_on_gpu", "N", "activation"}
+_IGNORED = {
+    "T",
+    "dtype",
+    "Tidx",
+    "Tshape",
+    "U",
+    "explicit_paddings",
+    "use_cudnn_on_gpu",
+    "N",
+    "activation",
+    "condition",
+    "body",
+    "then",
+    "else",
+}
 _KINDS = {
     "padding": "padding",
     "is_training": "batch norm in training mode",
@@ -268,13 +282,36 @@ def training_mode(a: Traced, mine: Sequence[Node], b: Traced, theirs: Sequence[N
 
 
 def _deviations(side: Traced, nodes: Sequence[Node]) -> list[str]:
-    """Square roots of what hangs on the inputs."""
+    """Square roots of what hangs on the inputs and is averaged over the batch, as a layer norm's is not."""
     moving = set(side.graph.inputs)
     for node in side.graph.nodes:
         if any(tensor in moving for tensor in node.inputs):
             moving.update(node.outputs)
-    roots = [n.name for n in nodes if n.op in ("Rsqrt", "Sqrt", "RSQRT", "SQRT", "Reciprocal")]
-    return [name for name in roots if any(t in moving for n in nodes if n.name == name for t in n.outputs)]
+    roots = [n for n in nodes if n.op in ("Rsqrt", "Sqrt", "RSQRT", "SQRT", "Reciprocal")]
+    return [
+        root.name
+        for root in roots
+        if any(tensor in moving for tensor in root.outputs) and _over_the_batch(side, nodes, root)
+    ]
+
+
+def _over_the_batch(side: Traced, nodes: Sequence[Node], root: Node) -> bool:
+    """Whether a mean over the first axis, or over axes that are not known, goes into the node."""
+    maker = {tensor: node for node in nodes for tensor in node.outputs}
+    todo, seen = list(root.inputs), set(root.inputs)
+    while todo:
+        node = maker.get(todo.pop())
+        if node is None:
+            continue
+        if node.op in ("Mean", "MEAN", "ReduceMean"):
+            given = side.graph.value(node.inputs[1]).integers if len(node.inputs) > 1 else None
+            axes = given if given is not None else node.attrs.get("axes")
+            if axes is None or 0 in axes:
+                return True
+        new = [tensor for tensor in node.inputs if tensor not in seen]
+        seen.update(new)
+        todo += new
+    return False
 
 
 def saturated(reference: Array, quantised: Array) -> float:

@@ -185,7 +185,8 @@ def _weights(a: Traced, mine: Sequence[Node], b: Traced, theirs: Sequence[Node])
 
     def held(side: Traced, nodes: Sequence[Node]) -> dict[int, list[str]]:
         found: dict[int, list[str]] = {}
-        for node in nodes:
+        names = {node.name for node in nodes}
+        for node in [*nodes, *(node for node in side.graph.nodes if node.body in names)]:
             for tensor in node.inputs:
                 value = side.graph.value(tensor)
                 if value.stored and value.integers is None and tensor in side.values:

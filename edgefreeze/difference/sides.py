@@ -3,7 +3,6 @@ own runtime. A side gives cases: inputs and its outputs for them."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from edgefreeze.conversion import log_file, stages
-from edgefreeze.device.child import Runner
-from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.tensors import decode, decode_golden, encode, encode_golden
+from edgefreeze.difference.places import Here, Place, There, released
 from edgefreeze.errors import Failure
 from edgefreeze.inspection import onnx_file, report, tflite
 from edgefreeze.inspection.tflite import Quantisation
 from edgefreeze.progress import Progress
 from edgefreeze.release import manifest
-from edgefreeze.text import clean
-from edgefreeze.transport import pyz
+from edgefreeze.ship.trial import Infer
+from edgefreeze.text import short
+from edgefreeze.transport.client import Helper
 from edgefreeze.types import Tensor
-from edgefreeze.worker import client, golden, matching, prove, samples
+from edgefreeze.worker import client, golden, matching, samples
 from edgefreeze.worker.answer import typed
 from edgefreeze.worker.sources import Source
 
@@ -119,11 +118,12 @@ class Artifact:
     outputs: tuple[Tensor, ...]
     scales: dict[str, Quantisation] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
+    place: Place = field(default_factory=Here)
 
     @property
     def name(self) -> str:
-        """Its path."""
-        return str(self.path)
+        """Its path, and where it runs if that is not here."""
+        return str(self.path) if self.place.name is None else f"{self.path} on {self.place.name}"
 
     @property
     def static(self) -> tuple[Tensor, ...]:
@@ -146,8 +146,8 @@ class Artifact:
             for t in (*self.inputs, *self.outputs)
             if self.scale(t) is not None
         ]
-        with self._runner() as run:
-            cases, method, more = self._cases(run, given, samples_at)
+        with self.place.opened(self, progress) as infer:
+            cases, method, more = self._cases(lambda inputs: self.run(infer, inputs), given, samples_at)
         outputs = tuple(self._real(t) for t in self.outputs)
         return Answer(
             inputs=self.static, outputs=outputs, cases=cases, method=method, warnings=warnings + more
@@ -184,39 +184,14 @@ class Artifact:
     def _real(self, tensor: Tensor) -> Tensor:
         return replace(tensor, dtype="float32") if self.scale(tensor) is not None else tensor
 
-    @contextmanager
-    def _runner(self) -> Iterator[Any]:
-        """run(inputs) -> outputs, both as real numbers, in a process that dies with the context."""
-        with tempfile.TemporaryDirectory(prefix="edgefreeze-verify-") as scratch:
-            program = Path(scratch) / "helper.pyz"
-            program.write_bytes(pyz.build()[0])
-            try:
-                with Runner(sys.executable, str(program), prove.THREADS, prove.GREETING_S) as runner:
-                    runner.call("load", self._load(), prove.TIMEOUT_S)
-                    yield lambda inputs: self._run(runner, inputs)
-            except DeviceError as error:
-                raise Failure(
-                    "runtime-failed",
-                    f"{self.path} does not run in {self.runtime}: {clean(error.message, 500)}",
-                    expected="a whole artifact, and its runtime installed here",
-                    found=clean(str(error.found or error.message), 300),
-                ) from None
-
-    def _load(self) -> dict[str, Any]:
-        return {
-            "artifact": self.described(),
-            "path": str(self.path.resolve()),
-            "golden": None,
-            "threads": prove.THREADS,
-            "sys_paths": [],
-            "pycache": sys.pycache_prefix,
-        }
-
-    def _run(self, runner: Runner, inputs: Arrays) -> Arrays:
+    def run(self, infer: Infer, inputs: Arrays) -> Arrays:
+        """One inference, inputs and outputs as real numbers."""
         fed = {t.name: quantised(inputs[t.name], self.scale(t), t.dtype) for t in self.inputs}
-        _, blob = runner.infer(encode(fed), prove.TIMEOUT_S)
-        found = decode(blob)
-        return {t.name: dequantised(found[t.name], self.scale(t)) for t in self.outputs}
+        try:
+            found = decode(infer(encode(fed)))
+            return {t.name: dequantised(found[t.name], self.scale(t)) for t in self.outputs}
+        except (KeyError, ValueError) as error:
+            raise Failure("protocol", f"{self.name}: what came back is not its outputs: {error}") from None
 
 
 def side(path: Path, choice: Choice) -> Model | Artifact:
@@ -235,6 +210,52 @@ def side(path: Path, choice: Choice) -> Model | Artifact:
         path, signature=choice.signature, tags=choice.tags or None, outputs=choice.outputs
     )
     return Model(path=path, kind=kind, static=found.inputs, choice=choice)
+
+
+def on_device(path: Path, choice: Choice, place: There) -> Artifact:
+    """What is at a path, to be run on a device. Raises Failure as `side`, model-unsupported where it is no
+    artifact."""
+    found = side(path, choice)
+    if isinstance(found, Artifact):
+        return replace(found, place=place)
+    runs_in = {"frozen_graph": ("frozen_pb", "tf_frozen"), "saved_model": ("saved_model", "tf_saved_model")}
+    if found.kind not in runs_in:
+        raise Failure(
+            "model-unsupported",
+            f"{path} is a model, and a device runs artifacts.",
+            expected="a .tflite, .onnx or frozen .pb file, a SavedModel, or a release folder",
+            found=found.kind,
+            next=f"edgefreeze build {path} --target {place.target.name} -o release",
+        )
+    read, _ = report.inspect(
+        path, signature=choice.signature, tags=choice.tags or None, outputs=choice.outputs
+    )
+    kind, runtime = runs_in[found.kind]
+    return Artifact(
+        path=path,
+        kind=kind,
+        runtime=runtime,
+        inputs=tuple(t for t in read.inputs if not choice.inputs or t.name in choice.inputs),
+        outputs=read.outputs,
+        extra={"signature": read.signature},
+        place=place,
+    )
+
+
+@contextmanager
+def of_app(
+    helper: Helper, app: str, release: str | None, wanted: str | None, threads: int
+) -> Iterator[Artifact]:
+    """An artifact of a release that is on a device. Raises Failure as places.released."""
+    with released(helper, app, release, wanted, threads) as (found, place):
+        yield Artifact(
+            path=Path(f"{app} {short(found.release)} {found.format}"),
+            kind=found.format,
+            runtime=found.runtime,
+            inputs=found.inputs,
+            outputs=found.outputs,
+            place=place,
+        )
 
 
 def quantised(array: Any, scale: Quantisation | None, dtype: str) -> Any:

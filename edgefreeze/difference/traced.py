@@ -151,7 +151,8 @@ def _read(artifact: Artifact) -> tuple[Graph, dict[str, Quantisation], Any, list
     """(graph, scales, message, [name, handle] of every tensor to fetch)."""
     if artifact.kind == "tflite":
         file = tflite.read(artifact.path)
-        return file.graph, file.quantisation, None, [[n, i] for i, n in enumerate(file.tensors)]
+        main = [[n, [0, i]] for i, n in enumerate(file.tensors)]
+        return file.graph, file.quantisation, None, main + [[n, list(at)] for n, at in file.weights.items()]
     if artifact.kind == "onnx":
         message = parse(artifact.path, schema.onnx("ModelProto"))
         graph = onnx_file.read(artifact.path).graph

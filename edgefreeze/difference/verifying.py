@@ -46,11 +46,12 @@ class OutputComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """A beside B. `inputs`: what they were compared on."""
+    """A beside B. `inputs`: what they were compared on. `device`: where A ran, None for this machine."""
 
     equal: bool
     a: str
     b: str
+    device: str | None
     outputs: tuple[OutputComparison, ...]
     inputs: str
     cases: int
@@ -81,6 +82,7 @@ def verify(
         equal=all(output.equal for output in outputs),
         a=a.name,
         b=b.name,
+        device=a.place.name if isinstance(a, Artifact) else None,
         outputs=outputs,
         inputs=method,
         cases=len(theirs.cases),

@@ -35,11 +35,15 @@ _OPTIONS = {
         ("padding", 0, "b"), ("stride_w", 1, "i"), ("stride_h", 2, "i"), ("filter_w", 3, "i"),
         ("filter_h", 4, "i"),
     ),
+    "WHILE": (("condition", 0, "i"), ("body", 1, "i")),
+    "IF": (("then", 0, "i"), ("else", 1, "i")),
     "FULLY_CONNECTED": (("activation", 0, "b"),),
     "ADD": (("activation", 0, "b"),),
     "RESIZE_BILINEAR": (("align_corners", 2, "b"), ("half_pixel_centers", 3, "b")),
     "RESIZE_NEAREST_NEIGHBOR": (("align_corners", 0, "b"), ("half_pixel_centers", 1, "b")),
 }  # fmt: skip
+_PARTS = ("condition", "body", "then", "else")
+"""Attributes that are numbers of subgraphs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +69,8 @@ class File:
     quantisation: dict[str, Quantisation]
     tensors: tuple[str, ...]
     """Of the main graph, in the order of their numbers."""
+    weights: dict[str, tuple[int, int]]
+    """Constants of branches and loops: (number of the subgraph, number of the tensor in it)."""
 
 
 def read(path: Path) -> File:
@@ -97,6 +103,11 @@ def _read(data: bytes) -> File:
         names.append(_tensors(subgraph, number, buffers, values, quantisation))
         for index, operator in enumerate(subgraph.tables(3)):
             nodes.append(_node(operator, number, index, codes, names[-1]))
+    owners = {
+        f"subgraph {node.attrs[part]}": node.name for node in nodes for part in _PARTS if part in node.attrs
+    }
+    for node in nodes:
+        node.body = owners.get(node.body or "", node.body)
     main = subgraphs[0]
     inputs = [names[0][i] for i in main.numbers(1, "i")]
     outputs = [names[0][i] for i in main.numbers(2, "i")]
@@ -121,6 +132,13 @@ def _read(data: bytes) -> File:
         outputs=tuple(_end(graph, name, name) for name in outputs),
         quantisation=quantisation,
         tensors=tuple(names[0]),
+        weights={
+            name: (number, index)
+            for number, own in enumerate(names)
+            if number
+            for index, name in enumerate(own)
+            if values[name].stored
+        },
     )
 
 

@@ -29,12 +29,14 @@ _AHEAD = 256
 @dataclass(frozen=True, slots=True)
 class Upload:
     """Content to bring: its digest, its size, how to open it, and how much of it is there already, left by
-    a put that broke off. The device hashes that part too before it believes it."""
+    a put that broke off. The device hashes that part too before it believes it. `passing`: for this session
+    only."""
 
     sha256: str
     bytes: int
     open: Callable[[], BinaryIO]
     offset: int = 0
+    passing: bool = False
 
 
 class Helper:
@@ -91,6 +93,8 @@ class Helper:
                 args: dict[str, Any] = {"sha256": upload.sha256, "bytes": upload.bytes}
                 if upload.offset:
                     args["offset"] = upload.offset
+                if upload.passing:
+                    args["passing"] = True
                 left = upload.bytes - upload.offset
                 waiting.append(self._write({"op": "put", "args": args}, left))
                 with upload.open() as file:

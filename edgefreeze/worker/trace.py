@@ -29,9 +29,10 @@ Fetch = Callable[[Sequence[Any]], list[Any]]
 def trace(request: dict[str, Any]) -> dict[str, Any]:
     """Run the artifact on the first of `cases` and write the tensors' values to VALUES in `out`.
 
-    tensors: [name, handle] each, the handle being what the runtime calls it: a number in a .tflite file, a
-    name elsewhere; of a GraphDef that of a node, all of whose outputs are written as "name:i". Returns
-    {"there": the names, in the order of the arrays "0", "1", … in the file}. Raises Failure runtime-failed.
+    tensors: [name, handle] each, the handle being what the runtime calls it: the numbers of the subgraph and
+    of the tensor in a .tflite file, a name elsewhere; of a GraphDef that of a node, all of whose outputs are
+    written as "name:i". Returns {"there": the names, in the order of the arrays "0", "1", … in the file}.
+    Raises Failure runtime-failed.
     """
     inputs, _ = decode_golden(Path(request["cases"]).read_bytes())[0]
     fetchers = {"tf_frozen": _tensorflow, "tflite": _tflite, "onnxruntime": _onnx}
@@ -123,9 +124,9 @@ def _tflite(request: dict[str, Any], inputs: Arrays) -> Iterator[tuple[str, Any]
     for end in request["artifact"]["inputs"]:
         interpreter.set_tensor(known[end["tensor"]], inputs[end["name"]])
     interpreter.invoke()
-    for name, index in request["tensors"]:
+    for name, (subgraph, index) in request["tensors"]:
         try:
-            value = interpreter.get_tensor(index)
+            value = interpreter.get_tensor(index, subgraph)
         except (ValueError, RuntimeError):
             continue  # one that is not allocated: a scratch tensor, or of a branch that was not taken
         yield name, value

@@ -12,7 +12,7 @@ from edgefreeze.worker import client
 from tests.difference import faults
 
 HERE = Path(__file__).parent
-SHAPES = {"keras_tensor": (None, 32, 32, 3), "steps": (1, 6, 5), "left": (None, 12, 12, 3)}
+SHAPES = {"keras_tensor": (None, 48, 48, 3), "steps": (1, 6, 5), "left": (None, 12, 12, 3)}
 SHAPES["right"] = SHAPES["left"]
 INPUTS = {"mobilenet": ["keras_tensor"], "recurrent": ["steps"], "branches": ["left", "right"]}
 
@@ -28,9 +28,11 @@ class Made:
         out = self.folder / f"{model}_made"
         if not out.exists():
             formats = [{"format": f, "precision": "fp32"} for f in ("frozen_pb", "tflite", "onnx")]
+            # TensorFlow Lite's loops have no free batch.
             client.run(
                 {"op": "convert", "model": str(self.folder / model), "out": str(out), "formats": formats,
-                 "verify": False, "allow_unverified": True}
+                 "verify": False, "allow_unverified": True,
+                 "freeze": {"batch": 1} if model == "recurrent" else {}}
             )  # fmt: skip
         return out / name
 

@@ -31,7 +31,7 @@ def weights_behind(graph, name, at=1):
 def changed_weight(graph, name, at=1):
     constant = weights_behind(graph, name, at)
     value = value_of(graph, constant)
-    value.reshape(-1)[value.size // 2] += 0.5
+    value.reshape(-1)[value.size // 2] += 3
     set_constant(graph, constant, value)
 
 

@@ -32,9 +32,10 @@ def trained(model):
 
 
 def mobilenet():
+    # Large enough that one padding of it may become VALID.
     model = trained(
         keras.applications.MobileNetV2(
-            (32, 32, 3), alpha=0.35, weights=None, classes=10, classifier_activation=None
+            (48, 48, 3), alpha=0.35, weights=None, classes=10, classifier_activation=None
         )
     )
     model.name = "mobilenet"
@@ -83,6 +84,6 @@ for model in MODELS:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(FOLDER / model.name))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: (
-            [RANDOM.standard_normal((1, 32, 32, 3)).astype(np.float32)] for _ in range(8)
+            [RANDOM.standard_normal((1, 48, 48, 3)).astype(np.float32)] for _ in range(8)
         )
         (FOLDER / "mobilenet_int8.tflite").write_bytes(converter.convert())

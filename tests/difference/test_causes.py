@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from edgefreeze.difference import causes, measures, pairing
+from edgefreeze.difference.traced import Traced
+from edgefreeze.inspection import graph_def
+from tests.inspection.graphs import INT32, add
+from tests.inspection.graphs import graph_def as empty
 
 RANDOM = np.random.default_rng(5)
 KERNEL = RANDOM.normal(size=(3, 3, 4, 8)).astype("f")
@@ -79,3 +83,57 @@ def test_layouts():
     ((axes, turned),) = pairing.layouts(x.shape, np.transpose(x, (0, 3, 1, 2)))
     assert axes == (0, 2, 3, 1)
     assert np.array_equal(turned, x)
+
+
+def normed(axes):
+    """A side whose input is divided by its deviation over these axes."""
+    g = empty()
+    add(g, "x", "Placeholder", shape=(None, 4, 4, 3))
+    add(g, "norm/axes", "Const", shape=(len(axes),), dtype=INT32, values=axes)
+    add(g, "norm/mean", "Mean", "x", "norm/axes")
+    add(g, "norm/difference", "SquaredDifference", "x", "norm/mean")
+    add(g, "norm/variance", "Mean", "norm/difference", "norm/axes")
+    add(g, "norm/batchnorm/Rsqrt", "Rsqrt", "norm/variance")
+    add(g, "norm/mul", "Mul", "x", "norm/batchnorm/Rsqrt")
+    return Traced(name="a", kind="frozen_pb", graph=graph_def.read(g, ["norm/mul"]), values={})
+
+
+def plain():
+    g = empty()
+    add(g, "x", "Placeholder", shape=(None, 4, 4, 3))
+    add(g, "norm/mul", "LayerNormalization", "x")
+    return Traced(name="b", kind="onnx", graph=graph_def.read(g, ["norm/mul"]), values={})
+
+
+def test_a_layer_norm_is_no_batch_norm_in_training_mode():
+    other = plain()
+    batch, layer = normed((0, 1, 2)), normed((3,))
+    found = causes.training_mode(batch, batch.graph.nodes, other, other.graph.nodes)
+    assert (found.kind, found.node) == ("batch norm in training mode", "norm")
+    assert causes.training_mode(layer, layer.graph.nodes, other, other.graph.nodes) is None
+
+
+def looped(weight):
+    """A side with a loop whose body multiplies by a constant."""
+    g = empty()
+    add(g, "x", "Placeholder", shape=(None, 3))
+    loop = add(g, "loop", "While", "x")
+    loop.attr["body"].func.name = "step"
+    function = g.library.function.add()
+    function.signature.name = "step"
+    function.signature.input_arg.add(name="value")
+    function.signature.output_arg.add(name="result")
+    node = function.node_def.add(name="next", op="LeakyRelu")
+    node.input.append("value")
+    node.attr["alpha"].f = weight
+    function.ret["result"] = "next:activations:0"
+    return Traced(name="side", kind="frozen_pb", graph=graph_def.read(g, ["loop"]), values={})
+
+
+def test_the_bodies_of_loops_are_compared_by_what_stands_in_them():
+    a, b = looped(0.1), looped(0.3)
+    left, right = (next(n for n in side.graph.nodes if n.op == "While") for side in (a, b))
+    found = causes.in_bodies(a, b, left, right)
+    assert "next" in found.node
+    assert "alpha" in found.sentence
+    assert causes.in_bodies(a, looped(0.1), left, right) is None

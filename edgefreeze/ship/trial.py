@@ -1,0 +1,129 @@
+"""Running an artifact on a device without deploying it: what it needs is brought, it is loaded, asked, and
+goes again. No app is changed. A runtime that was brought stays for the next time, until a prune finds that no
+release uses it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgefreeze import runtimes
+from edgefreeze.errors import Failure
+from edgefreeze.progress import Progress
+from edgefreeze.release.manifest import Content
+from edgefreeze.ship.plan import RuntimePlan, binding
+from edgefreeze.targets import Target
+from edgefreeze.text import size
+from edgefreeze.transport.client import Helper, Upload
+from edgefreeze.types import DeviceFacts
+
+TIMEOUT_S = 600.0
+"""Of loading, and of one inference."""
+
+Infer = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A file of an artifact, and where in the folder that it runs from it belongs."""
+
+    path: str
+    content: Content
+
+
+@contextlib.contextmanager
+def released(
+    helper: Helper, app: str, release: str | None, wanted: str | None, threads: int
+) -> Iterator[tuple[dict[str, Any], Infer]]:
+    """(what the device says of it: `release`, `artifact`, `version`; infer) of an artifact of a release that
+    is on the device: the active one's where none is named.
+
+    Raises Failure no-app, no-release, no-artifact, and what running it raises.
+    """
+    args: dict[str, Any] = {"app": app, "threads": threads, "timeout_s": TIMEOUT_S}
+    args |= {key: value for key, value in (("release", release), ("format", wanted)) if value}
+    with _unloaded(helper):
+        yield helper.request("load", args), _infer(helper)
+
+
+@contextlib.contextmanager
+def brought(
+    helper: Helper,
+    artifact: Mapping[str, Any],
+    files: Sequence[Placed],
+    bound: dict[str, Any],
+    threads: int,
+    progress: Progress,
+) -> Iterator[Infer]:
+    """infer of an artifact, described as in a manifest, whose files are sent for this and are gone after it.
+
+    bound: as of `bind`. Raises Failure: what sending, loading and running raise.
+    """
+    _send(helper, [f.content for f in files], f"the {artifact['format']}", progress, passing=True)
+    listing = [{"path": f.path, "sha256": f.content.sha256, "bytes": f.content.bytes} for f in files]
+    args = {"artifact": dict(artifact), "files": listing, "binding": bound}
+    with _unloaded(helper):
+        helper.request("load_file", {**args, "threads": threads, "timeout_s": TIMEOUT_S})
+        yield _infer(helper)
+
+
+def bind(
+    helper: Helper, facts: DeviceFacts, format_name: str, target: Target, progress: Progress
+) -> dict[str, Any]:
+    """Which interpreter and packages run a format on the device; the packages are brought where they are not
+    there. Raises Failure runtime-unavailable."""
+    name = runtimes.table().of_format(format_name)
+    choice = runtimes.choose(name, facts, target.runtimes.get(name))  # type: ignore[call-overload]
+    tree = None
+    if choice.package is not None:
+        progress.step("runtime", f"putting {choice.requirement[0]} together for {facts.machine}")
+        tree = runtimes.fetch(choice, facts)
+        if helper.request("has_tree", {"id": tree.id}).get("present") is not True:
+            contents = [
+                Content(sha256=f.sha256, bytes=f.bytes, source=tree.folder / f.path) for f in tree.files
+            ]
+            _send(helper, contents, choice.requirement[0], progress, passing=False)
+            helper.request("commit", silence_s=TIMEOUT_S)
+            helper.request("tree", {"id": tree.id, "files": tree.listing()})
+    return binding(facts, (RuntimePlan(choice=choice, tree=tree),), runtimes.table().runner)
+
+
+def _send(
+    helper: Helper, contents: Sequence[Content], what: str, progress: Progress, *, passing: bool
+) -> None:
+    found = helper.request("missing", {"digests": [[c.sha256, c.bytes] for c in contents]})
+    missing = found.get("missing")
+    if not isinstance(missing, list):
+        raise Failure("protocol", f"{helper.where}: the list of missing content makes no sense")
+    lacking = list({c.sha256: c for c in contents if c.sha256 in missing}.values())
+    total = sum(c.bytes for c in lacking)
+    progress.step("send", f"sending {what}: {size(total)}", total)
+    helper.put(
+        (
+            Upload(c.sha256, c.bytes, lambda c=c: c.source.open("rb"), passing=passing)  # type: ignore[misc]
+            for c in lacking
+        ),
+        progress.advance,
+    )
+
+
+def _infer(helper: Helper) -> Infer:
+    def infer(blob: bytes) -> bytes:
+        answer = helper.request("call", {"timeout_s": TIMEOUT_S}, blob=blob).get("blob")
+        if not isinstance(answer, bytes):
+            raise Failure("protocol", f"{helper.where}: an inference without outputs")
+        return answer
+
+    return infer
+
+
+@contextlib.contextmanager
+def _unloaded(helper: Helper) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        # A connection that is gone has unloaded it already.
+        with contextlib.suppress(Failure):
+            helper.request("unload")
