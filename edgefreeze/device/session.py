@@ -9,6 +9,7 @@ from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.measure import Bench
 from edgefreeze.device.store import Store
 from edgefreeze.device.trees import Trees
+from edgefreeze.device.trust import Trust
 
 
 class Session:
@@ -19,6 +20,7 @@ class Session:
         self.program = program
         self.store = Store(root)
         self.trees = Trees(root, self.store)
+        self.trust = Trust(root)
         self._apps: Dict[str, App] = {}
 
     def app(self, name: str) -> App:

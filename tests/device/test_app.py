@@ -29,7 +29,7 @@ def test_stage_activate_and_what_status_says(start: Any, root: Path, made: Any, 
         "activated",
         release.id,
         "tester",
-        "unverified",
+        "unsigned; unverified",
     )
     again = helper.ask("activate", dict(release.named, allow_unverified=True))
     assert again["changed"] is False
