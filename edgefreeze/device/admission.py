@@ -11,7 +11,7 @@ from edgefreeze.device.verification import untrusted
 
 
 class Parcel(NamedTuple):
-    """A release as it arrives: manifest and envelope as they were signed, and the signature if there is one."""
+    """A release as it arrives: manifest and envelope as they were signed, and the signature, if any."""
 
     manifest: bytes
     envelope: bytes
@@ -48,9 +48,7 @@ def _require_runtimes(envelope: Dict[str, Any], binding: Dict[str, Any]) -> None
     bound = {name: runtime["tree"] for name, runtime in binding["runtimes"].items() if runtime["tree"]}
     signed = envelope.get("runtimes", {})
     if bound != signed:
-        raise untrusted(
-            "the runtimes are not those that were signed", _brief(signed), _brief(bound)
-        )
+        raise untrusted("the runtimes are not those that were signed", _brief(signed), _brief(bound))
 
 
 def _brief(runtimes: Dict[str, str]) -> str:

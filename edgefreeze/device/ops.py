@@ -9,8 +9,7 @@ import os
 import subprocess
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set
 
-from edgefreeze.device import checks, files, manifest, probe, protocol, sshsig, state
-from edgefreeze.device import trees, trust
+from edgefreeze.device import checks, files, manifest, probe, protocol, sshsig, state, trees, trust
 from edgefreeze.device.admission import Parcel, admit
 from edgefreeze.device.changeover import change_over
 from edgefreeze.device.duel import Duel, check_plan
@@ -222,7 +221,7 @@ def _status(session: Session, request: Request) -> Result:
 def _history(session: Session, request: Request) -> Result:
     """What happened to the app, and in between who was trusted to change it."""
     entries = session.existing(request.args["app"]).memory.history()
-    return {"entries": list(heapq.merge(entries, session.trust.history(), key=lambda e: str(e["time"])))}
+    return {"entries": list(heapq.merge(session.trust.history(), entries, key=lambda e: str(e["time"])))}
 
 
 def _trust(session: Session, request: Request) -> Result:

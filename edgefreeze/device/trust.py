@@ -129,9 +129,7 @@ class Trust:
             return Verdict(None, False, "unsigned")
         with storage("verifying the signature"):
             files.make_folder(self.folder)
-            found = verification.require_signed(
-                envelope, signature, self.folder, verification.ssh_keygen()
-            )
+            found = verification.require_signed(envelope, signature, self.folder, verification.ssh_keygen())
         key = found.key
         known = next((s for s in self.signers() if s.key == key), None)
         if known is None and policy == REQUIRE:

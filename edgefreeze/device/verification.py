@@ -1,4 +1,4 @@
-"""Whether a signature is one of a message: by the machine's ssh-keygen, or Ed25519 by ourselves without it."""
+"""Whether a signature is one of a message: by the machine's ssh-keygen, or Ed25519 by ourselves."""
 
 import os
 import shutil
