@@ -135,7 +135,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
                     wish=request.wish,
                 )
             with clock("runtimes"):
-                plans = _runtime_plans(built.release, choices, facts, progress)
+                plans = runtime_plans(built.release, choices, facts, progress)
             outcome = _ship(request, helper, built, plans, facts, progress, clock)
     outcome.seconds = clock.seconds
     return outcome
@@ -275,9 +275,13 @@ def choose_runtimes(
     return chosen
 
 
-def _runtime_plans(
+def runtime_plans(
     release: Release, choices: dict[str, runtimes.Choice], facts: DeviceFacts, progress: Progress
 ) -> tuple[RuntimePlan, ...]:
+    """The runtimes of a release's artifacts on a device, put together here where they are to be brought.
+
+    Raises Failure runtime-fetch.
+    """
     plans = []
     for name in dict.fromkeys(runtimes.table().of_format(a.format) for a in release.artifacts):
         chosen = choices[name]
