@@ -1,5 +1,5 @@
-"""A release as one file: packed for a device that no cable reaches, looked into, and unpacked again. The file's
-form is device/pack.py's, which reads it here as on a device."""
+"""A release as one file: packed for a device that no cable reaches, looked into, and unpacked again. The
+file's form is device/pack.py's, which reads it here as on a device."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def pack(
     if key is not None:
         progress.step("sign", "signing the release")
         release = signing.signed(release, key, sequence=int(time.time()), runtimes=trees)
-    elif trees and release.signature is not None:
+    elif release.signature is not None and json.loads(release.envelope_text).get("runtimes", {}) != trees:
         raise Failure(
             "usage",
-            "the release was signed without the runtimes that are to go along",
+            "the release was signed with other runtimes than those that are to go along, or with none",
             expected="a signature that covers them",
             next="the same command with --sign KEY",
         )
@@ -226,10 +226,7 @@ def _reading(file: Path) -> Iterator[packed.Reader]:
         ) from None
     except OSError as error:
         raise Failure(
-            "bad-pack",
-            f"{file} cannot be read: {error.strerror}",
-            expected="a packed release",
-            found=str(file),
+            "bad-pack", f"{error.filename or file}: {error.strerror}", expected="a packed release"
         ) from None
 
 
