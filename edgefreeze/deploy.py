@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device, Service
 from edgefreeze.progress import Progress
+from edgefreeze.release import signing
 from edgefreeze.release.manifest import Release
-from edgefreeze.ship import session
+from edgefreeze.ship import admission, session
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan, check_space
 from edgefreeze.ship.session import AppState, SelfTest
 from edgefreeze.targets import Format, Target
@@ -57,6 +58,8 @@ class Request:
     service: Service | None = None
     rate: int | None = None
     """At most so many bytes a second are sent."""
+    sign: Path | None = None
+    """The SSH key to sign with."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +92,8 @@ class Outcome:
     """Artifacts that are there though nothing could be proved of them (--allow-unverified)."""
     cached: bool = False
     """The build was in the cache."""
+    signer: str | None = None
+    """Fingerprint of the key that signed the release; none: it is unsigned."""
     seconds: dict[str, float] = field(default_factory=dict)
     runtimes: dict[str, str] = field(default_factory=dict)
     """Runtime to what it is there: the interpreter's own package, or the packages that were brought."""
@@ -103,6 +108,8 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
         raise Failure("usage", "--format auto lets the benchmark choose, and --no-bench leaves it out")
     formats = _deployable(wanted_formats(target, request.wish, request.options, progress), progress)
     sources.find(request.model)
+    if request.sign is not None:
+        signing.require_key(request.sign)
     if request.wish.evaluation is not None:
         accuracy.open_data(request.wish.evaluation)
     with clock("connect"):
@@ -128,7 +135,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
                     wish=request.wish,
                 )
             with clock("runtimes"):
-                plans = _runtime_plans(built.release, choices, facts, progress)
+                plans = runtime_plans(built.release, choices, facts, progress)
             outcome = _ship(request, helper, built, plans, facts, progress, clock)
     outcome.seconds = clock.seconds
     return outcome
@@ -153,8 +160,20 @@ def _ship(
         outcome.previous = outcome.active
         return outcome
     with clock("lock"):
-        before = session.open_app(helper, request.app, who())
+        before, trust = session.open_app(helper, request.app, who())
     outcome.previous, outcome.active = before.active, before.active
+    if request.sign is not None:
+        with clock("sign"):
+            progress.step("sign", "signing the release")
+            release = signing.signed(
+                release,
+                request.sign,
+                sequence=admission.next_sequence(trust, now_s=int(time.time())),
+                runtimes=admission.trees(plans, runtimes.table().runner),
+            )
+            ship = replace(ship, release=release)
+            outcome.signer = signing.signer(release)
+    admission.require_welcome(trust, outcome.signer, helper.where, helper.state_sentence())
     with clock("send"):
         _announce(ship, helper, progress)
         outcome.bytes_sent = session.send(helper, ship, progress, request.rate)
@@ -273,9 +292,13 @@ def _deployable(formats: tuple[Format, ...], progress: Progress) -> tuple[Format
     return left
 
 
-def _runtime_plans(
+def runtime_plans(
     release: Release, choices: dict[str, runtimes.Choice], facts: DeviceFacts, progress: Progress
 ) -> tuple[RuntimePlan, ...]:
+    """The runtimes of a release's artifacts on a device, put together here where they are to be brought.
+
+    Raises Failure runtime-fetch.
+    """
     plans = []
     for name in dict.fromkeys(runtimes.table().of_format(a.format) for a in release.artifacts):
         chosen = choices[name]

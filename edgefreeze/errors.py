@@ -241,6 +241,28 @@ CODES: dict[str, Code] = {
         "See what else runs there, then try again.",
     ),
     "python-missing": Code(CONFIG, "The release's interpreter is not there any more.", "Deploy it again."),
+    # Trust
+    "untrusted": Code(
+        GATE,
+        "The device does not trust the release: it is unsigned, signed by somebody unknown there, or changed"
+        " after it was signed.",
+        "--sign KEY with a key that is enrolled there; edgefreeze trust list",
+    ),
+    "replayed": Code(
+        GATE,
+        "The signed release is older than one that the device has run.",
+        "To go back on purpose: edgefreeze rollback. To install it anew: sign it again.",
+    ),
+    "sign-key": Code(CONFIG, "The key to sign with is none, or cannot be used.", "See the message."),
+    "sign-failed": Code(
+        FAILED,
+        "ssh-keygen did not sign: the agent or the security key refused, or a passphrase was wrong or nobody"
+        " could be asked for it.",
+        "ssh-add KEY, then try again.",
+    ),
+    "bad-pack": Code(
+        CONFIG, "The file is no packed release, or it was damaged or changed.", "Pack or copy it again."
+    ),
     # Runtimes
     "runtime-unavailable": Code(
         CONFIG,

@@ -55,6 +55,13 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Seconds after which the device goes back to the release before."""
 
 
+class Signing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `[signing]` table: releases are signed with the engineer's own SSH key."""
+
+    key: str
+    """The key: a private key's file, or the .pub of one that ssh-agent or a security key has."""
+
+
 class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What edgefreeze.toml may hold."""
 
@@ -72,6 +79,8 @@ class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The SavedModel's signature."""
     targets: str | None = None
     """A folder with targets of one's own."""
+    signing: Signing | None = None
+    """With which key releases are signed."""
     service: Service | None = None
     """The application's own service on the devices."""
     devices: dict[str, DeviceEntry] = {}
@@ -86,6 +95,11 @@ class Config(ConfigFile, frozen=True, kw_only=True):
     def path(self, value: str) -> Path:
         """A path of the file, from the file's folder."""
         return Path(self.folder) / Path(value).expanduser()
+
+    @property
+    def signing_key(self) -> Path | None:
+        """The key to sign with, None to leave releases unsigned."""
+        return self.path(self.signing.key) if self.signing else None
 
     @property
     def target_folders(self) -> tuple[Path, ...]:

@@ -23,7 +23,7 @@ def status(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
     """Apps on a device with active and previous release. Raises Failure no-app where `app` is not there."""
     with connect(device, ask) as helper:
         found = helper.request("status", {"app": app} if app else {})
-        apps = [_app(helper, entry) for entry in _entries(helper, found, "apps")]
+        apps = [_app(helper, entry) for entry in entries(helper, found, "apps")]
     one = apps[0] if len(apps) == 1 else None
     return {
         "device": device.name,
@@ -38,20 +38,21 @@ def status(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
 def _app(helper: Helper, entry: dict[str, Any]) -> dict[str, Any]:
     releases = [
         {
-            "release": _text(r.get("id"), 64),
-            "created": _text(r.get("created"), 40),
-            "target": _text(r.get("target"), 64),
-            "formats": [_text(f, 40) for f in r.get("formats", []) if isinstance(f, str)],
+            "release": text(r.get("id"), 64),
+            "created": text(r.get("created"), 40),
+            "target": text(r.get("target"), 64),
+            "formats": [text(f, 40) for f in r.get("formats", []) if isinstance(f, str)],
             "preferred": _key(r.get("preferred")),
             "bytes": _count(r.get("bytes")),
+            "signed": text(r.get("signed"), 300),
         }
-        for r in _entries(helper, entry, "releases")
+        for r in entries(helper, entry, "releases")
     ]
     return {
-        "app": _text(entry.get("app"), 64),
-        "release": _text(entry.get("active"), 64),
-        "previous": _text(entry.get("previous"), 64),
-        "phase": _text(entry.get("phase"), 20),
+        "app": text(entry.get("app"), 64),
+        "release": text(entry.get("active"), 64),
+        "previous": text(entry.get("previous"), 64),
+        "phase": text(entry.get("phase"), 20),
         "releases": releases,
     }
 
@@ -60,27 +61,31 @@ def history(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
     """The log of an app on a device, oldest first."""
     with connect(device, ask) as helper:
         name = only_app(helper, app)
-        found = helper.request("history", {"app": name})
-        entries = [
-            {
-                "time": _text(e.get("time"), 40),
-                "event": _text(e.get("event"), 40),
-                "release": _text(e.get("release"), 64),
-                "previous": _text(e.get("previous"), 64),
-                "who": _text(e.get("who"), 120),
-                "detail": _text(e.get("detail"), 300),
-            }
-            for e in _entries(helper, found, "entries")
-        ]
+        log = events(entries(helper, helper.request("history", {"app": name}), "entries"))
         current = helper.request("status", {"app": name})
-        state = _app(helper, _entries(helper, current, "apps")[0])
+        state = _app(helper, entries(helper, current, "apps")[0])
     return {
         "device": device.name,
         "app": name,
         "release": state["release"],
         "previous": state["previous"],
-        "entries": entries,
+        "entries": log,
     }
+
+
+def events(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of a device's history, fit for a terminal."""
+    return [
+        {
+            "time": text(e.get("time"), 40),
+            "event": text(e.get("event"), 40),
+            "release": text(e.get("release"), 64),
+            "previous": text(e.get("previous"), 64),
+            "who": text(e.get("who"), 120),
+            "detail": text(e.get("detail"), 300),
+        }
+        for e in found
+    ]
 
 
 def rollback(device: Device, app: str | None, to: str | None, ask: Ask) -> dict[str, Any]:
@@ -98,8 +103,8 @@ def rollback(device: Device, app: str | None, to: str | None, ask: Ask) -> dict[
     return {
         "device": device.name,
         "app": name,
-        "release": _text(after.get("active"), 64),
-        "previous": _text(before.get("active"), 64),
+        "release": text(after.get("active"), 64),
+        "previous": text(before.get("active"), 64),
         "bytes_sent": 0,
     }
 
@@ -138,8 +143,8 @@ def infer(
     return {
         "device": device.name,
         "app": name,
-        "release": _text(answer.get("release"), 64),
-        "format": _text(answer.get("format"), 40),
+        "release": text(answer.get("release"), 64),
+        "format": text(answer.get("format"), 40),
         "path": str(result),
         "outputs": {clean(key, 200): list(array.shape) for key, array in outputs.items()},
     }
@@ -150,7 +155,7 @@ def only_app(helper: Helper, app: str | None) -> str:
     if app:
         return app
     found = [
-        a["app"] for a in (_app(helper, e) for e in _entries(helper, helper.request("status", {}), "apps"))
+        a["app"] for a in (_app(helper, e) for e in entries(helper, helper.request("status", {}), "apps"))
     ]
     if len(found) == 1 and found[0]:
         return str(found[0])
@@ -164,7 +169,7 @@ def only_app(helper: Helper, app: str | None) -> str:
 def _full_id(helper: Helper, app: str, start: str) -> str:
     if SHA256.fullmatch(start):
         return start
-    known = _app(helper, _entries(helper, helper.request("status", {"app": app}), "apps")[0])["releases"]
+    known = _app(helper, entries(helper, helper.request("status", {"app": app}), "apps")[0])["releases"]
     fitting = [r["release"] for r in known if str(r["release"]).startswith(start)]
     if len(fitting) == 1:
         return str(fitting[0])
@@ -177,21 +182,23 @@ def _full_id(helper: Helper, app: str, start: str) -> str:
     )
 
 
-def _entries(helper: Helper, found: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def entries(helper: Helper, found: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """A list of objects in a device's answer. Raises Failure protocol."""
     rows = found.get(key)
     if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
         raise Failure("protocol", f"{helper.where}: '{key}' of the device's answer makes no sense")
     return rows[:10_000]
 
 
-def _text(value: Any, limit: int) -> str | None:
+def text(value: Any, limit: int) -> str | None:
+    """Text of a device's answer, fit for a terminal; None where it is none."""
     return clean(value, limit) if isinstance(value, str) else None
 
 
 def _key(value: Any) -> str | None:
     """An artifact's name as a person has it: what the device says, without a precision that is none."""
-    text = _text(value, 130)
-    return text.removesuffix(":fp32") if text else None
+    name = text(value, 130)
+    return name.removesuffix(":fp32") if name else None
 
 
 def _count(value: Any) -> int | None:

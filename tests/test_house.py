@@ -12,10 +12,12 @@ import edgefreeze
 
 ROOT = Path(edgefreeze.__file__).parent
 
-SHARED = {"protocol", "tensors", "parity", "errors", "child", "runtimes"}
-"""Of edgefreeze.device, what the host imports: the wire, the tensors on it, the judgement, the codes, and
-the handle on a runner and the runtimes, with which the host proves and runs artifacts just as the device
-does."""
+SHARED = {
+    "protocol", "tensors", "parity", "errors", "child", "runtimes", "sshsig", "verification", "pack",
+}  # fmt: skip
+"""Of edgefreeze.device, what the host imports: the wire, the tensors on it, the judgement, the codes, the
+handle on a runner and the runtimes, with which the host proves and runs artifacts just as the device does;
+signatures, and a release as one file, which one side writes and both read."""
 
 HEAVY = {
     "tensorflow",
@@ -31,7 +33,9 @@ HEAVY = {
 LAYERS = [
     {"cli", "demo"},
     {"python"},
+    {"trust"},
     {"operate", "report"},
+    {"packing"},
     {"deploy"},
     {"build", "exporting", "inspection", "difference"},
     {"freezing", "load", "accuracy"},

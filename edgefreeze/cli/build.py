@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from edgefreeze.cli import output
 from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
-from edgefreeze.cli.options import app_name, app_option, output_options, target_options
+from edgefreeze.cli.options import app_name, app_option, output_options, sign_option, target_options
 
 if TYPE_CHECKING:
     from edgefreeze.build import Wish
@@ -40,6 +41,7 @@ Examples:
 @format_option
 @conversion_options
 @wish_options
+@sign_option
 @output_options
 def command(
     model: Path | None,
@@ -49,6 +51,7 @@ def command(
     out: Path | None,
     options: Options,
     wish: Wish,
+    sign: Path | None,
     as_json: bool,
     quiet: bool,
     debug: bool,
@@ -60,16 +63,23 @@ def command(
     """
     from edgefreeze.build import build_into, wanted_formats
     from edgefreeze.cli.progress import show
+    from edgefreeze.release import signing
     from edgefreeze.report import text
 
     model, options = from_config(config, model, options, "build")
     name = app_name(app, config, model)
     folder = out or Path("build") / f"{name}-{target.name}"
+    key = sign or config.signing_key
+    if key is not None:
+        signing.require_key(key)
     with show(as_json=as_json, quiet=quiet) as progress:
         wanted = wanted_formats(target, wish, options, progress)
         built = build_into(
             model, target, app=name, out=folder, progress=progress, wanted=wanted, options=options, wish=wish
         )
+        if key is not None:
+            progress.step("sign", "signing the release")
+            built = replace(built, release=signing.sign_folder(folder, key))
     if as_json:
         output.document("build", text.build_fields(built, folder))
     else:

@@ -9,7 +9,16 @@ import click
 
 from edgefreeze.cli import output
 from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
-from edgefreeze.cli.options import Rate, Where, app_name, app_option, ask, device_options, output_options
+from edgefreeze.cli.options import (
+    Rate,
+    Where,
+    app_name,
+    app_option,
+    ask,
+    device_options,
+    output_options,
+    sign_option,
+)
 
 if TYPE_CHECKING:
     from edgefreeze.build import Wish
@@ -37,6 +46,7 @@ Examples:
 @click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")
 @click.option("--no-bench", is_flag=True, help="Do not measure.")
 @click.option("--limit-rate", "rate", type=Rate(), help="Send at most so much a second: 200k, 1.5M (bytes).")
+@sign_option
 @click.option("-n", "--dry-run", is_flag=True, help="Build, prove and plan; send and switch nothing.")
 @output_options
 def command(
@@ -48,6 +58,7 @@ def command(
     no_bench: bool,
     dry_run: bool,
     rate: int | None,
+    sign: Path | None,
     as_json: bool,
     quiet: bool,
     debug: bool,
@@ -73,6 +84,7 @@ def command(
         dry_run=dry_run,
         service=where.config.service,
         rate=rate,
+        sign=sign or where.config.signing_key,
     )
     with show(as_json=as_json, quiet=quiet) as progress:
         outcome = deploy(request, progress, ask)

@@ -26,6 +26,8 @@ COMMANDS = {
     "run": "Infer on the device with the active release.",
     "rollback": "Return a device to the release before.",
     "history": "What happened on a device, oldest first.",
+    "trust": "Whose releases a device takes.",
+    "release": "A release as one file, for a USB stick.",
     "targets": "The kinds of boards that are known.",
 }
 """Every command with its short help: the list must not cost an import."""

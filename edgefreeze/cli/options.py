@@ -155,6 +155,16 @@ def app_option(function: F) -> F:
     )
 
 
+def sign_option(function: F) -> F:
+    """--sign."""
+    return click.option(
+        "--sign",
+        metavar="KEY",
+        type=click.Path(path_type=Path),
+        help="Sign the release with this SSH key. Default: edgefreeze.toml's; without one, unsigned.",
+    )(function)
+
+
 def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     return [name for name in targets.names() if name.startswith(incomplete)]
 

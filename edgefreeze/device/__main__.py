@@ -6,6 +6,7 @@ python3 -I edgefreeze-device.pyz facts        this interpreter, as JSON
 python3 -I edgefreeze-device.pyz watch …      go back from a trial at its deadline, for the helper
 python3 -I edgefreeze-device.pyz exec -- …    a hook, for the helper
 python3 -I edgefreeze-device.pyz recover --root DIR   go back from trials that were cut, after a reboot
+python3 -I edgefreeze-device.pyz install FILE [--root DIR] [--app NAME] [--enrol]   a packed release
 python3 -I edgefreeze-device.pyz --version
 """
 
@@ -35,6 +36,13 @@ def main(arguments: List[str]) -> int:
     execute.add_argument("argv", nargs="+")
     recover = commands.add_parser("recover", help="go back from trials that were cut, after a reboot")
     recover.add_argument("--root", default=os.path.expanduser("~/.edgefreeze"))
+    install = commands.add_parser("install", help="install a packed release from a file")
+    install.add_argument("file", help="what edgefreeze release pack made")
+    install.add_argument("--root", default=os.path.expanduser("~/.edgefreeze"))
+    install.add_argument("--app", default=None, help="refuse a pack of another app")
+    install.add_argument(
+        "--enrol", action="store_true", help="trust its signer from now on, where nobody is trusted yet"
+    )
     options = parser.parse_args(arguments)
     if options.version:
         from edgefreeze.device.protocol import PROTOCOL
@@ -56,6 +64,8 @@ def main(arguments: List[str]) -> int:
         return _exec(options.argv)
     if options.command == "recover":
         return _recover(options.root)
+    if options.command == "install":
+        return _install(options)
     parser.print_usage(sys.stderr)
     return 2
 
@@ -106,6 +116,20 @@ def _recover(root: str) -> int:
             print("%s: %s" % (app.name, done))
     session.close()
     return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    from edgefreeze.device import install, serve
+    from edgefreeze.device.errors import DeviceError
+
+    os.umask(0o077)
+    program = os.path.abspath(sys.argv[0])
+    try:
+        root = serve.prepare_root(options.root)
+    except DeviceError as error:
+        print("error: %s  [%s]" % (error, error.code), file=sys.stderr)
+        return 1
+    return install.main(root, program, os.path.abspath(options.file), options.app, options.enrol)
 
 
 def run() -> NoReturn:

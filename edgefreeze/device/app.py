@@ -13,6 +13,7 @@ from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.lock import AppLock
 from edgefreeze.device.releases import Releases
 from edgefreeze.device.store import Store
+from edgefreeze.device.trust import Trust
 
 _ACTIVATIONS = ("activated", "rolled-back", "adopted")
 
@@ -28,6 +29,7 @@ class App:
         self.folder = os.path.join(self._apps, name)
         self.memory = state.Memory(self.folder)
         self.releases = Releases(self.folder, store)
+        self.trust = Trust(root)
         self.who = ""
         self._lock: Optional[AppLock] = None
 
@@ -146,7 +148,7 @@ class App:
         trial: stay in phase TRIAL until confirm(); rollback(), or the end of the session, goes back.
         allow_unverified: also one of which nothing could be tested (never one that failed).
         prefer: the artifact that runs there unless another is named; kept with the release.
-        Raises no-release, no-artifact, not-tested, selftest-failed, store-io.
+        Raises no-release, no-artifact, untrusted, replayed, not-tested, selftest-failed, store-io.
         """
         self.releases.require_whole(release)
         if prefer is not None:
@@ -154,8 +156,9 @@ class App:
         known = self.memory.read()
         if known["phase"] != state.TRIAL and known["active"] == release == self.memory.current():
             return False
-        if not self._require_tested(release, allow_unverified):
-            detail = "unverified" if detail is None else "unverified; " + detail
+        tested = self._require_tested(release, allow_unverified)
+        signed = self._require_trusted(release)
+        detail = "; ".join(part for part in (signed, None if tested else "unverified", detail) if part)
         with storage("switching"):
             self._switch(release, "activated", trial, detail)
         return True
@@ -178,15 +181,33 @@ class App:
             )
         return True
 
+    def _require_trusted(self, release: str) -> str:
+        """Who signed it, in words; what was staged before the policy changed is judged by the new one.
+
+        Its sequence is kept before the switch: what was once active here is never older than what comes.
+        """
+        envelope, signature = self.releases.signed_envelope(release)
+        verdict = self.trust.judge(envelope, signature)
+        if verdict.signer is not None:
+            sequence = self.releases.envelope(release)["sequence"]
+            if release != self.memory.current():
+                self.trust.require_newer(self.name, sequence)
+            if verdict.enrolled:
+                self.trust.record(self.name, sequence)
+        return verdict.text
+
+    def _signed(self, release: str) -> str:
+        return self.trust.describe_signature(self.releases.signed_envelope(release)[1])
+
     def confirm(self) -> str:
         """Commit the trial that is under way; the release. Raises not-tested where none is."""
         known = self.memory.read()
         if known["phase"] != state.TRIAL:
             raise DeviceError("not-tested", "no release is on trial", state.TRIAL, known["phase"])
-        with storage("committing"):
-            self._commit(known, "activated", None)
         release = known["trial"]
         assert isinstance(release, str)
+        with storage("committing"):
+            self._commit(known, "activated", self._signed(release))
         return release
 
     def rollback(self, to: Optional[str] = None) -> Dict[str, Any]:
@@ -214,7 +235,7 @@ class App:
                 raise DeviceError("no-previous", error.message, release, error.found) from None
             raise
         with storage("switching back"):
-            self._switch(release, "rolled-back", False, None)
+            self._switch(release, "rolled-back", False, self._signed(release))
         failed = self.tell(release, otherwise=active)
         if failed is not None:
             raise DeviceError(
@@ -299,6 +320,7 @@ class App:
                     ],
                     "preferred": self.releases.preferred(release),
                     "bytes": sum(entry["bytes"] for entry in parsed["files"]),
+                    "signed": self._signed(release),
                     "activated": activated.get(release),
                 }
             )

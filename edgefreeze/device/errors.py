@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, Optional
 CODES = (
     "bad-input",  # the tensors given to infer are not what the model takes
     "bad-manifest",
+    "bad-pack",  # a file that is no release
     "device-internal",
     "digest-mismatch",
     "disk-space",
@@ -22,12 +23,14 @@ CODES = (
     "not-tested",
     "protocol",
     "python-missing",
+    "replayed",  # a signed release older than one that was active
     "rollback-failed",  # the release before is in its place, and its hook failed
     "runner-died",
     "runner-timeout",
     "runtime-failed",
     "selftest-failed",
     "store-io",
+    "untrusted",  # the signature is wrong, or nobody's whom the device trusts, or missing
 )
 
 

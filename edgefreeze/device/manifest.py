@@ -15,6 +15,7 @@ SCHEMA = 1
 RESERVED = (
     "manifest.json",
     "envelope.json",
+    "envelope.sig",
     "binding.json",
     "selftest.json",
     "preferred.json",
@@ -71,7 +72,8 @@ _check_envelope = checks.record(
         "created": checks.line,
         "sequence": checks.integer(),
         "golden": checks.record({"sha256": checks.digest, "bytes": checks.size, "cases": checks.integer()}),
-    }
+    },
+    {"runtimes": checks.dict_of(checks.digest, RUNTIME_NAME)},
 )
 check_binding: Check = checks.record(
     {

@@ -4,11 +4,13 @@ Every argument is checked before the function sees it. An operation that changes
 opened for writing in the same session.
 """
 
+import heapq
 import os
 import subprocess
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple
 
-from edgefreeze.device import checks, files, manifest, probe, protocol, state, trees
+from edgefreeze.device import checks, files, manifest, probe, protocol, sshsig, state, trees, trust
+from edgefreeze.device.admission import Parcel, admit
 from edgefreeze.device.changeover import change_over
 from edgefreeze.device.duel import Duel, check_plan
 from edgefreeze.device.errors import DeviceError, storage
@@ -117,7 +119,8 @@ def _open_app(session: Session, request: Request) -> Result:
     if request.args["mode"] == "read":
         return dict(session.existing(name).where(), recovered=[])
     app, recovered = session.open(name, request.args["who"])
-    return dict(app.where(), recovered=recovered)
+    known = dict(session.trust.describe(), highest=session.trust.highest(name))
+    return dict(app.where(), recovered=recovered, trust=known)
 
 
 def _has_tree(session: Session, request: Request) -> Result:
@@ -137,15 +140,15 @@ def _stage(session: Session, request: Request) -> Result:
         data, envelope = args["manifest"].encode("utf-8"), args["envelope"].encode("utf-8")
     except UnicodeEncodeError:
         raise DeviceError("bad-manifest", "the manifest or the envelope is no text", "UTF-8") from None
-    parsed = manifest.parse_manifest(data)
-    if parsed["app"] != args["app"]:
-        raise DeviceError("bad-manifest", "the manifest is another app's", args["app"], parsed["app"])
     binding = manifest.parse_binding(args["binding"])
+    parcel = Parcel(data, envelope, args.get("signature"))
+    verdict, enrolled = admit(app, parcel, binding, args.get("enrol", False))
     for runtime in binding["runtimes"].values():
         if runtime["tree"] is not None:
             trees.require_tree(session.trees, runtime["tree"])
-    release, known = app.releases.stage(data, envelope, binding, request.progress("verify"))
-    return {"release": release, "known": known}
+    progress = request.progress("verify")
+    release, known = app.releases.stage(data, envelope, binding, progress, parcel.signature)
+    return {"release": release, "known": known, "signed": verdict.text, "enrolled": enrolled}
 
 
 def _selftest(session: Session, request: Request) -> Result:
@@ -243,7 +246,33 @@ def _status(session: Session, request: Request) -> Result:
 
 
 def _history(session: Session, request: Request) -> Result:
-    return {"entries": session.existing(request.args["app"]).memory.history()}
+    """What happened to the app, and in between who was trusted to change it."""
+    entries = session.existing(request.args["app"]).memory.history()
+    return {"entries": list(heapq.merge(session.trust.history(), entries, key=lambda e: str(e["time"])))}
+
+
+def _trust(session: Session, request: Request) -> Result:
+    return dict(session.trust.describe(), entries=session.trust.history())
+
+
+def _trust_add(session: Session, request: Request) -> Result:
+    try:
+        key, comment = sshsig.parse_key(request.args["key"])
+    except sshsig.Malformed as error:
+        raise DeviceError("untrusted", str(error)) from None
+    changed = session.trust.enrol(key, comment, request.args["who"], "signer-added", "by edgefreeze trust")
+    return dict(session.trust.describe(), changed=changed, fingerprint=key.fingerprint)
+
+
+def _trust_remove(session: Session, request: Request) -> Result:
+    session.trust.remove(request.args["fingerprint"], request.args["who"])
+    return dict(session.trust.describe(), changed=True)
+
+
+def _trust_policy(session: Session, request: Request) -> Result:
+    changed = session.trust.policy() != request.args["policy"]
+    session.trust.decide(request.args["policy"], request.args["who"])
+    return dict(session.trust.describe(), changed=changed)
 
 
 def _prune(session: Session, request: Request) -> Result:
@@ -309,7 +338,8 @@ OPERATIONS: Dict[str, Operation] = {
                 "manifest": checks.text(protocol.MAX_JSON),
                 "envelope": checks.text(protocol.MAX_JSON),
                 "binding": checks.dict_of(checks.anything),
-            }
+            },
+            {"signature": checks.text(sshsig.MAX_SIGNATURE), "enrol": checks.flag},
         ),
     ),
     "selftest": Operation(_selftest, _takes(_RELEASE, {"threads": _THREADS, "timeout_s": _SECONDS})),
@@ -347,6 +377,12 @@ OPERATIONS: Dict[str, Operation] = {
     "discard": Operation(_discard, _takes(_RELEASE)),
     "status": Operation(_status, _takes({}, _APP)),
     "history": Operation(_history, _takes(_APP)),
+    "trust": Operation(_trust, _takes({})),
+    "trust_add": Operation(_trust_add, _takes({"key": checks.text(sshsig.MAX_KEY), "who": checks.line})),
+    "trust_remove": Operation(_trust_remove, _takes({"fingerprint": checks.line, "who": checks.line})),
+    "trust_policy": Operation(
+        _trust_policy, _takes({"policy": checks.one_of(trust.REQUIRE, trust.ALLOW), "who": checks.line})
+    ),
     "prune": Operation(_prune, _takes({"app": checks.name, "keep": checks.integer(0, 10_000)})),
     "bye": Operation(_bye, _takes({})),
 }

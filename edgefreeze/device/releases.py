@@ -1,6 +1,7 @@
 """The releases of an app: staged from the store, read back, kept, thrown away.
 
-    releases/<id>/  manifest.json  envelope.json  binding.json  selftest.json  golden/golden.npz  the files
+    releases/<id>/  manifest.json  envelope.json  envelope.sig  binding.json  selftest.json
+                    golden/golden.npz  the files
 
 A folder under releases/ is whole: it got there by one rename, after all in it was durable and read back.
 """
@@ -74,6 +75,13 @@ class Releases:
             raise manifest.bad_manifest(error) from None
         return manifest.parse_binding(value)
 
+    def signed_envelope(self, release: str) -> Tuple[bytes, Optional[str]]:
+        """The envelope of a release that is here and its signature (None: unsigned). Raises no-release."""
+        envelope = self._read(release, "envelope.json")
+        if files.regular_size(os.path.join(self.folder(release), "envelope.sig")) is None:
+            return envelope, None
+        return envelope, self._read(release, "envelope.sig").decode("latin-1")
+
     def _read(self, release: str, name: str) -> bytes:
         try:
             return files.read_bytes(os.path.join(self.folder(release), name))
@@ -110,12 +118,17 @@ class Releases:
     # --- staging
 
     def stage(
-        self, data: bytes, envelope: bytes, binding: Dict[str, Any], progress: Progress
+        self,
+        data: bytes,
+        envelope: bytes,
+        binding: Dict[str, Any],
+        progress: Progress,
+        signature: Optional[str] = None,
     ) -> Tuple[str, bool]:
         """Put a release together: (its id, whether it was here before). It is whole and not active.
 
         A release that was here is read back too, mended from the store where it is damaged, and takes
-        the new envelope, golden data and binding. Raises bad-manifest, missing-content,
+        the new envelope, its signature, golden data and binding. Raises bad-manifest, missing-content,
         digest-mismatch, disk-space, store-io.
         """
         release = manifest.release_id(data)
@@ -128,9 +141,9 @@ class Releases:
             if known:
                 self._mend(self.folder(release), data, wanted, progress)
             else:
-                self._assemble(release, data, envelope, binding, wanted, progress)
+                self._assemble(release, data, envelope, signature, binding, wanted, progress)
             if known:
-                files.write_durably(os.path.join(self.folder(release), "envelope.json"), envelope)
+                self._replace_envelope(self.folder(release), envelope, signature)
                 files.write_json(os.path.join(self.folder(release), "binding.json"), binding)
         return release, known
 
@@ -139,6 +152,7 @@ class Releases:
         release: str,
         data: bytes,
         envelope: bytes,
+        signature: Optional[str],
         binding: Dict[str, Any],
         wanted: List[File],
         progress: Progress,
@@ -152,6 +166,8 @@ class Releases:
             self._store.link(sha256, os.path.join(staged, path))
         files.write_new(os.path.join(staged, "manifest.json"), data, 0o400)
         files.write_new(os.path.join(staged, "envelope.json"), envelope)
+        if signature is not None:
+            files.write_new(os.path.join(staged, "envelope.sig"), signature.encode("ascii"))
         files.write_new(os.path.join(staged, "binding.json"), protocol.canonical(binding))
         files.require_synced([os.path.join(staged, path) for path, _, _ in wanted])
         files.require_synced(folders)
@@ -159,6 +175,14 @@ class Releases:
         os.rename(staged, self.folder(release))
         files.fsync_path(self._staging)
         files.fsync_path(self.path)
+
+    def _replace_envelope(self, folder: str, envelope: bytes, signature: Optional[str]) -> None:
+        """Cut in between, the release is unsigned: never does a signature stand beside another envelope."""
+        files.remove_file(os.path.join(folder, "envelope.sig"))
+        files.fsync_path(folder)
+        files.write_durably(os.path.join(folder, "envelope.json"), envelope)
+        if signature is not None:
+            files.write_durably(os.path.join(folder, "envelope.sig"), signature.encode("ascii"))
 
     def _read_back(self, folder: str, wanted: List[File], progress: Progress) -> None:
         for path, sha256, size, done, total in _running(wanted):

@@ -10,6 +10,7 @@ from edgefreeze.device.measure import Bench
 from edgefreeze.device.store import Store
 from edgefreeze.device.trees import Trees
 from edgefreeze.device.trial import Trial
+from edgefreeze.device.trust import Trust
 
 
 class Session:
@@ -21,6 +22,7 @@ class Session:
         self.store = Store(root)
         self.trees = Trees(root, self.store)
         self.trial = Trial(root, program, self.store, self.trees)
+        self.trust = Trust(root)
         self._apps: Dict[str, App] = {}
 
     def app(self, name: str) -> App:

@@ -27,6 +27,7 @@ from edgefreeze.types import Artifact, Conversion, Tensor
 
 SCHEMA = 1
 GOLDEN = "golden.npz"
+SIGNATURE = "envelope.sig"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,8 @@ class Release:
     artifacts: tuple[Artifact, ...]
     contents: tuple[Content, ...]
     """The files and the golden data."""
+    signature: str | None = None
+    """Of the envelope: an armoured SSH signature."""
 
     @property
     def primary(self) -> Artifact:
@@ -145,6 +148,7 @@ def assemble(
     envelope_bytes = canonical(envelope)
     (folder / "manifest.json").write_bytes(manifest_bytes)
     (folder / "envelope.json").write_bytes(envelope_bytes)
+    (folder / SIGNATURE).unlink(missing_ok=True)
     return Release(
         id=envelope["manifest_sha256"],  # type: ignore[arg-type]
         manifest=manifest,
@@ -205,6 +209,8 @@ def load(folder: Path) -> Release:
     try:
         manifest_bytes = (folder / "manifest.json").read_bytes()
         envelope_bytes = (folder / "envelope.json").read_bytes()
+        signed = folder / SIGNATURE
+        signature = signed.read_text("ascii") if signed.exists() else None
         manifest, envelope = json.loads(manifest_bytes), json.loads(envelope_bytes)
         artifacts = tuple(msgspec.convert(a, Artifact, strict=True) for a in manifest["artifacts"])
         listed = [(f["path"], f["sha256"], f["bytes"]) for f in manifest["files"]]
@@ -239,4 +245,5 @@ def load(folder: Path) -> Release:
         folder=folder,
         artifacts=artifacts,
         contents=tuple(contents),
+        signature=signature,
     )

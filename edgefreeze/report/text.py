@@ -11,6 +11,7 @@ from edgefreeze.bench.statistics import Comparison
 from edgefreeze.build import Built
 from edgefreeze.deploy import Outcome
 from edgefreeze.exporting import Exported
+from edgefreeze.release import signing
 from edgefreeze.text import duration, short, size
 from edgefreeze.types import Parity, Tensor
 
@@ -30,7 +31,7 @@ def deploy_fields(outcome: Outcome) -> dict[str, Any]:
         for name in (
             "release", "app", "target", "device", "emulated", "previous", "active", "rolled_back", "dry_run",
             "bytes_total", "bytes_needed", "bytes_sent", "bytes_saved", "seconds", "runtimes", "golden",
-            "artifacts", "selftest", "accuracy", "facts", "choice", "unverified", "cached",
+            "artifacts", "selftest", "accuracy", "facts", "choice", "unverified", "cached", "signer",
         )
     }  # fmt: skip
     fields["bench"] = bench_fields(outcome.bench) if outcome.bench else None
@@ -53,6 +54,7 @@ def build_fields(built: Built, folder: Path) -> dict[str, Any]:
     return {
         "release": built.release.id,
         "path": str(folder),
+        "signer": signing.signer(built.release),
         "cached": built.cached,
         "artifacts": artifacts,
         "golden": built.conversion.golden.text,
@@ -66,6 +68,8 @@ def print_build(console: Console, built: Built, folder: Path) -> None:
     """What a build made, for a person."""
     again = " (nothing changed since an earlier build)" if built.cached else ""
     console.print(f"[bold green]{folder}[/] is release {short(built.release.id)}{again}.")
+    if built.release.signature is not None:
+        console.print(f"Signed by {signing.signer(built.release)}.")
     console.print(f"Golden inputs: {built.conversion.golden.text}.")
     accuracy = {a.format: a for a in built.accuracy}
     headers = ["artifact", "status", "size", "error", "allowed", "SQNR dB", "top-1"]
@@ -148,6 +152,8 @@ def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True)
             f"Sent {size(outcome.bytes_sent)}, {size(outcome.bytes_saved)} was there already;"
             f" {duration(sum(outcome.seconds.values()))} in all."
         )
+    if outcome.signer:
+        console.print(f"Signed by {outcome.signer}.")
     console.print(f"Golden inputs: {outcome.golden}.")
     for runtime, what in outcome.runtimes.items():
         console.print(f"[dim]{runtime}: {what}[/]")
@@ -295,11 +301,16 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
 
 def print_history(console: Console, found: dict[str, Any]) -> None:
     """The log of an app."""
+    console.print(f"[bold]{found['device']}: {found['app']}[/]")
+    console.print(event_table(found["entries"]))
+
+
+def event_table(entries: list[dict[str, Any]]) -> Table:
+    """What happened on a device, oldest first."""
     table = _table("time", "event", "release", "before", "who", "detail")
-    for entry in found["entries"]:
+    for entry in entries:
         table.add_row(
             entry["time"] or "", entry["event"] or "", short(entry["release"]), short(entry["previous"]),
             entry["who"] or "", entry["detail"] or "",
         )  # fmt: skip
-    console.print(f"[bold]{found['device']}: {found['app']}[/]")
-    console.print(table)
+    return table

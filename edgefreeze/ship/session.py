@@ -13,6 +13,7 @@ from edgefreeze.errors import Failure
 from edgefreeze.inventory import Service
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Release
+from edgefreeze.ship.admission import Trust
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan, binding, everything, plan
 from edgefreeze.text import clean, short, size
 from edgefreeze.transport.client import Helper, Upload
@@ -67,9 +68,13 @@ def _cleaned(facts: DeviceFacts) -> DeviceFacts:
     return DeviceFacts(**fields)
 
 
-def open_app(helper: Helper, app: str, who: str) -> AppState:
-    """Take the app's lock and let the device recover what an earlier run left. Raises Failure locked."""
-    return app_state(helper.request("open_app", {"app": app, "who": who, "mode": "write"}))
+def open_app(helper: Helper, app: str, who: str) -> tuple[AppState, Trust]:
+    """Take the app's lock and let the device recover what an earlier run left; what it runs, whom it trusts.
+
+    Raises Failure locked.
+    """
+    result = helper.request("open_app", {"app": app, "who": who, "mode": "write"})
+    return app_state(result), Trust.of(result.get("trust"), helper.where)
 
 
 def app_state(result: dict[str, Any]) -> AppState:
@@ -125,7 +130,11 @@ def send(helper: Helper, ship: ShipPlan, progress: Progress, rate: int | None = 
 def stage(
     helper: Helper, ship: ShipPlan, facts: DeviceFacts, runner: dict[str, str], progress: Progress
 ) -> None:
-    """Have the release put together, read back and hashed on the device. Raises Failure digest-mismatch."""
+    """Have the release put together, read back and hashed on the device.
+
+    The connection is verified in any case, so the first signer whom the device sees is enrolled there.
+    Raises Failure digest-mismatch, untrusted, replayed.
+    """
     total = sum(f["bytes"] for f in ship.release.manifest["files"])
     progress.step("verify", "reading back and hashing on the device", total)
     done = 0
@@ -138,6 +147,7 @@ def stage(
             done = now
 
     release = ship.release
+    signed = {} if release.signature is None else {"signature": release.signature, "enrol": True}
     result = helper.request(
         "stage",
         {
@@ -145,6 +155,7 @@ def stage(
             "manifest": release.manifest_text,
             "envelope": release.envelope_text,
             "binding": binding(facts, ship.runtimes, runner),
+            **signed,
         },
         on_event=on_event,
     )
@@ -153,6 +164,11 @@ def stage(
             "protocol",
             f"{helper.where}: the device staged another release",
             found=str(result.get("release"))[:64],
+        )
+    if result.get("enrolled") is True:
+        progress.note(
+            f"{helper.where} enrolled the signer: from now on it takes releases only that are"
+            f" {clean(str(result.get('signed')), 200)} (edgefreeze trust)"
         )
 
 

@@ -75,8 +75,8 @@ def test_what_is_quick_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_every_command_has_help_with_an_example(name: str) -> None:
     status, out, _ = run(name, "--help")
     assert status == 0
-    if name == "targets":
-        out = run("targets", "list", "--help")[1] + run("targets", "show", "--help")[1]
+    for inner in re.findall(r"^  ([a-z-]+) ", out.partition("Commands:")[2], re.MULTILINE):
+        out += run(name, inner, "--help")[1]
     assert f"edgefreeze {name}" in out
     assert "Example" in out
     assert "--json" in out

@@ -29,7 +29,7 @@ def test_stage_activate_and_what_status_says(start: Any, root: Path, made: Any, 
         "activated",
         release.id,
         "tester",
-        "unverified",
+        "unsigned; unverified",
     )
     again = helper.ask("activate", dict(release.named, allow_unverified=True))
     assert again["changed"] is False
@@ -138,7 +138,8 @@ def test_staging_again_verifies_mends_and_takes_what_is_new(
     missing = [[look.sha(data), len(data)] for data in renewed.contents]
     assert helper.ask("missing", {"digests": missing})["missing"] == [look.sha(b"model")]
     helper.put(*renewed.contents)
-    assert helper.ask("stage", renewed.args) == {"release": release.id, "known": True}
+    staged = helper.ask("stage", renewed.args)
+    assert staged == {"release": release.id, "known": True, "signed": "unsigned", "enrolled": False}
     assert look.whole(root, release.id)
     assert look.current(root) == release.id
 

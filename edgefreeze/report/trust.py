@@ -1,0 +1,33 @@
+"""Whom a device trusts, for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgefreeze.report.text import event_table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_POLICIES = {
+    "first-use": "takes unsigned releases; the first signed one enrols its signer",
+    "require": "takes releases only that are signed by one of these keys",
+    "allow-unsigned": "takes any release, signed or not",
+}
+
+
+def print_trust(console: Console, found: dict[str, Any]) -> None:
+    """Policy, signers, and who changed them."""
+    policy = _POLICIES.get(found["policy"], "has a policy that this edgefreeze does not know")
+    console.print(f"[bold]{found['device']}[/] {policy}.")
+    for signer in found["signers"]:
+        console.print(f"  {signer['fingerprint']}  {signer['comment']}", markup=False)
+    if not found["signers"]:
+        console.print("  no key is enrolled")
+        if found["policy"] == "require":
+            console.print("[yellow]  so it takes nothing. Next: edgefreeze trust add KEY.pub[/]")
+    if found["ignored_lines"]:
+        console.print(f"[yellow]  {found['ignored_lines']} lines of allowed_signers cannot be read[/]")
+    console.print(f"[dim]signatures are verified there by: {found['verifier']}[/]")
+    if found["entries"]:
+        console.print(event_table(found["entries"]))

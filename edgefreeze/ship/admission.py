@@ -1,0 +1,81 @@
+"""Whether a device will take a release, known before anything is sent. Pure; the device itself decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from edgefreeze.errors import Failure
+from edgefreeze.ship.plan import RuntimePlan
+from edgefreeze.text import clean
+
+
+class _Signer(msgspec.Struct, frozen=True):
+    fingerprint: str
+    kind: str
+    comment: str
+
+
+class _Said(msgspec.Struct, frozen=True):
+    policy: str
+    signers: tuple[_Signer, ...]
+    highest: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Whom a device trusts: its policy ("first-use", "require", "allow-unsigned"), fingerprints with their
+    comments, and the highest sequence of the app that it has run."""
+
+    policy: str
+    signers: dict[str, str]
+    highest: int
+
+    @classmethod
+    def of(cls, value: Any, where: str) -> Trust:
+        """What a device said, checked and fit for a terminal. Raises Failure protocol."""
+        try:
+            said = msgspec.convert(value, _Said, strict=True)
+        except msgspec.ValidationError as error:
+            raise Failure(
+                "protocol", f"{where}: whom the device trusts makes no sense: {clean(str(error), 200)}"
+            ) from None
+        return cls(
+            policy=clean(said.policy, 40),
+            signers={clean(s.fingerprint, 60): clean(s.comment, 100) for s in said.signers[:1000]},
+            highest=said.highest,
+        )
+
+
+def next_sequence(trust: Trust, now_s: int) -> int:
+    """The sequence of a release that is signed for the device now.
+
+    Seconds since 1970 (UTC), so that releases signed by several hosts for several devices are in order
+    without a counter that they share; more than the device has seen, whatever this machine's clock says.
+    """
+    return max(now_s, trust.highest + 1)
+
+
+def trees(plans: tuple[RuntimePlan, ...], runner: Mapping[str, str]) -> dict[str, str]:
+    """Runner module to the tree that it runs in, of those that are brought: what the signature covers."""
+    ids = {p.choice.runtime: p.tree.id for p in plans if p.tree is not None}
+    return {module: ids[runtime] for module, runtime in sorted(runner.items()) if runtime in ids}
+
+
+def require_welcome(trust: Trust, signer: str | None, where: str, state: str | None) -> None:
+    """Raise Failure untrusted where the device's policy refuses this signer (None: unsigned)."""
+    if trust.policy != "require" or signer in trust.signers:
+        return
+    known = [f"{fingerprint} {comment}".strip() for fingerprint, comment in trust.signers.items()]
+    raise Failure(
+        "untrusted",
+        f"{where} takes releases only that are signed by a key enrolled there",
+        expected="a signature by " + (" or ".join(known) if known else "a key that is enrolled; none is"),
+        found=signer or "no signature",
+        device_state=state,
+        retry_safe=True,
+        next="the same command with --sign KEY" if signer is None else "edgefreeze trust add KEY.pub",
+    )
