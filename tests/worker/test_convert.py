@@ -62,7 +62,7 @@ def test_free_dimensions_stay_free_and_golden_data_is_of_batch_1(zoo):
         "y": (1, 4),
         "spare": (1, 1),
     }
-    assert np.array_equal(outputs["pass"], inputs["y"])
+    assert np.array_equal(outputs["out|pass"], inputs["y"])
 
 
 def test_the_saved_model_travels_as_it_was(zoo, models):
@@ -280,8 +280,8 @@ def test_evaluate_gives_the_originals_outputs_for_all_rows(models, tmp_path):
     assert result["outputs"] == ["a key", "head/logits", "pass", "x"]
     outputs = tensors.decode((tmp_path / "o.npz").read_bytes())
     weights = np.random.default_rng(1).standard_normal([3, 4]).astype("f")
-    assert np.allclose(outputs["x"], rows["x"] @ weights + rows["y"], atol=1e-5)
-    assert np.array_equal(outputs["pass"], rows["y"])
+    assert np.allclose(outputs["out|x"], rows["x"] @ weights + rows["y"], atol=1e-5)
+    assert np.array_equal(outputs["out|pass"], rows["y"])
     assert events[-1] == {"event": "progress", "done": 3, "total": 3}
 
 
@@ -311,7 +311,7 @@ def test_a_saved_model_with_optimizer_slots(third_party, tmp_path, tf_keras):
         }
     )
     outputs = tensors.decode((tmp_path / "out.npz").read_bytes())
-    assert np.allclose(outputs["dense"], reference["out|dense"], atol=1e-5)
+    assert np.allclose(outputs["out|dense"], reference["out|dense"], atol=1e-5)
     assert (
         hashlib.sha256((model / "saved_model.pb").read_bytes()).hexdigest()
         != hashlib.sha256((tmp_path / "out" / "saved_model" / "saved_model.pb").read_bytes()).hexdigest()

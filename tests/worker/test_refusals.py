@@ -65,7 +65,7 @@ CASES = {
     ),
     "samples-file": ("samples-bad", "none.npz cannot be read.", "File is not a zip file"),
     "format": ("format-unknown", "There is no format 'tflight'; did you mean 'tflite'?", "tflight"),
-    "precision": ("format-unknown", "The format tflite cannot be made in 'int3'.", "int3"),
+    "precision": ("format-unknown", "The format tflite has no 'int3'; did you mean 'int8'?", "int3"),
     "level": ("usage", "There is no optimize level 'wild'.", "wild"),
 }
 
