@@ -30,7 +30,7 @@ def admit(app: App, parcel: Parcel, brought: Dict[str, str], enrol: bool) -> Tup
     if parsed["app"] != app.name:
         raise DeviceError("bad-manifest", "the manifest is another app's", app.name, parsed["app"])
     envelope = manifest.parse_envelope(parcel.envelope, release)
-    verdict = app.trust.judge(parcel.envelope, parcel.signature)
+    verdict = app.trust.judge(parcel.envelope, parcel.signature, app.releases.scratch())
     if verdict.signer is None:
         return verdict, False
     signed = envelope.get("runtimes", {})
@@ -43,7 +43,7 @@ def admit(app: App, parcel: Parcel, brought: Dict[str, str], enrol: bool) -> Tup
     enrolled = app.trust.enrol(
         verdict.signer, app.who, app.who, "signer-enrolled", "the first that signed, for app %s" % app.name
     )
-    return app.trust.judge(parcel.envelope, parcel.signature), enrolled
+    return app.trust.judge(parcel.envelope, parcel.signature, app.releases.scratch()), enrolled
 
 
 def _brief(runtimes: Dict[str, str]) -> str:
