@@ -24,7 +24,7 @@ import msgspec
 from msgspec import inspect as kinds
 
 import edgefreeze
-from edgefreeze import errors, inventory, operate, runtimes, targets
+from edgefreeze import errors, inventory, operate, packing, runtimes, targets, trust
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
 from edgefreeze.difference.bisecting import Bisection
@@ -123,6 +123,14 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze run": _returned(operate.infer),
     "edgefreeze rollback": _returned(operate.rollback),
     "edgefreeze history": _returned(operate.history),
+    **{
+        f"edgefreeze trust {name}": _returned(trust._shown)
+        for name in ("list", "add", "remove", "require", "allow-unsigned")
+    },
+    "edgefreeze release pack": _returned(packing.show),
+    "edgefreeze release unpack": _returned(packing.unpack),
+    "edgefreeze release show": _returned(packing.show),
+    "edgefreeze release helper": _returned(packing.write_helper),
     "edgefreeze targets list": ("targets",),
     "edgefreeze targets show": ("target",),
 }
@@ -367,6 +375,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "shipped-targets": _shipped,
     "packages": _packages,
     "config-keys": lambda: keys(inventory.ConfigFile, inventory),
+    "signing-keys": lambda: keys(inventory.Signing, inventory),
     "service-keys": lambda: keys(inventory.Service, inventory),
     "device-keys": lambda: keys(inventory.DeviceEntry, inventory),
     "device-imports": _imports,

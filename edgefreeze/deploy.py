@@ -164,7 +164,7 @@ def _ship(
     outcome.previous, outcome.active = before.active, before.active
     if request.sign is not None:
         with clock("sign"):
-            progress.step("sign", "signing the release")
+            progress.step("sign", signing.announcement(request.sign))
             release = signing.signed(
                 release,
                 request.sign,

@@ -70,7 +70,7 @@ def pack(
     plans = brought.plans if brought else ()
     trees = admission.trees(plans, runtimes.table().runner)
     if key is not None:
-        progress.step("sign", "signing the release")
+        progress.step("sign", signing.announcement(key))
         release = signing.signed(release, key, sequence=int(time.time()), runtimes=trees)
     elif release.signature is not None and json.loads(release.envelope_text).get("runtimes", {}) != trees:
         raise Failure(

@@ -78,7 +78,7 @@ def command(
             model, target, app=name, out=folder, progress=progress, wanted=wanted, options=options, wish=wish
         )
         if key is not None:
-            progress.step("sign", "signing the release")
+            progress.step("sign", signing.announcement(key))
             built = replace(built, release=signing.sign_folder(folder, key))
     if as_json:
         output.document("build", text.build_fields(built, folder))

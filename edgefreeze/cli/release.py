@@ -115,7 +115,7 @@ def _brought(config: Config, target: Target, host: str, release: Release, progre
 
 
 @command.command("unpack", epilog="Example:  edgefreeze release unpack doorbell.pack -o doorbell")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="The folder to be made."
 )
@@ -133,7 +133,7 @@ def unpack(file: Path, out: Path, as_json: bool, quiet: bool, debug: bool) -> No
 
 
 @command.command("show", epilog="Example:  edgefreeze release show doorbell.pack")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path))
 @output_options
 def show_(file: Path, as_json: bool, quiet: bool, debug: bool) -> None:
     """Check a packed release, all of it, and say what is in it."""

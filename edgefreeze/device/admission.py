@@ -1,7 +1,7 @@
 """What a release must be before anything of it is staged, whichever way it came: sound, this app's, signed by
 somebody whom the device trusts, and not older than what it has run."""
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple
 
 from edgefreeze.device import manifest
 from edgefreeze.device.app import App
@@ -18,21 +18,24 @@ class Parcel(NamedTuple):
     signature: Optional[str]
 
 
-def admit(app: App, parcel: Parcel, binding: Dict[str, Any], enrol: bool) -> Tuple[Verdict, bool]:
+def admit(app: App, parcel: Parcel, brought: Dict[str, str], enrol: bool) -> Tuple[Verdict, bool]:
     """(why the release is taken, whether its signer was enrolled just now).
 
-    enrol: where nobody has decided whom to trust, trust this signer from now on. Raises bad-manifest,
-    untrusted, replayed, store-io.
+    brought: runner module to tree, of those that came with it: a signature covers the code that runs the
+    model as well, by the trees' ids. enrol: where nobody has decided whom to trust, trust this signer from
+    now on. Raises bad-manifest, untrusted, replayed, store-io.
     """
     release = manifest.release_id(parcel.manifest)
     parsed = manifest.parse_manifest(parcel.manifest)
     if parsed["app"] != app.name:
         raise DeviceError("bad-manifest", "the manifest is another app's", app.name, parsed["app"])
     envelope = manifest.parse_envelope(parcel.envelope, release)
-    verdict = app.trust.judge(parcel.envelope, parcel.signature)
+    verdict = app.trust.judge(parcel.envelope, parcel.signature, app.releases.scratch())
     if verdict.signer is None:
         return verdict, False
-    _require_runtimes(envelope, binding)
+    signed = envelope.get("runtimes", {})
+    if brought != signed:
+        raise untrusted("the runtimes are not those that were signed", _brief(signed), _brief(brought))
     if release != app.memory.current():
         app.trust.require_newer(app.name, envelope["sequence"])
     if not enrol or app.trust.policy() != FIRST_USE:
@@ -40,15 +43,7 @@ def admit(app: App, parcel: Parcel, binding: Dict[str, Any], enrol: bool) -> Tup
     enrolled = app.trust.enrol(
         verdict.signer, app.who, app.who, "signer-enrolled", "the first that signed, for app %s" % app.name
     )
-    return app.trust.judge(parcel.envelope, parcel.signature), enrolled
-
-
-def _require_runtimes(envelope: Dict[str, Any], binding: Dict[str, Any]) -> None:
-    """The signature covers the code that runs the model as well: the trees, by their ids."""
-    bound = {name: runtime["tree"] for name, runtime in binding["runtimes"].items() if runtime["tree"]}
-    signed = envelope.get("runtimes", {})
-    if bound != signed:
-        raise untrusted("the runtimes are not those that were signed", _brief(signed), _brief(bound))
+    return app.trust.judge(parcel.envelope, parcel.signature, app.releases.scratch()), enrolled
 
 
 def _brief(runtimes: Dict[str, str]) -> str:

@@ -187,7 +187,7 @@ class App:
         Its sequence is kept before the switch: what was once active here is never older than what comes.
         """
         envelope, signature = self.releases.signed_envelope(release)
-        verdict = self.trust.judge(envelope, signature)
+        verdict = self.trust.judge(envelope, signature, self.releases.scratch())
         if verdict.signer is not None:
             sequence = self.releases.envelope(release)["sequence"]
             if release != self.memory.current():

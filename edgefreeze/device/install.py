@@ -39,12 +39,13 @@ def install(session: Session, path: str, app: Optional[str], enrol: bool, say: S
         if app is not None and parsed["app"] != app:
             raise DeviceError("bad-pack", "the pack is another app's", app, parsed["app"])
         _require_machine(meta)
-        binding = _binding(meta, parsed)
+        brought = (meta.runtimes or {"runtimes": {}})["runtimes"]
+        binding = _binding(parsed, {**_inherited(session, parsed["app"]), **brought})
         opened, recovered = session.open(parsed["app"], _who())
         for done in recovered:
             say(done)
         verdict, enrolled = admit(
-            opened, Parcel(meta.manifest, meta.envelope, meta.signature), binding, enrol
+            opened, Parcel(meta.manifest, meta.envelope, meta.signature), brought, enrol
         )
         say("release %s, %s" % (manifest.release_id(meta.manifest)[:12], verdict.text))
         if enrolled:
@@ -89,12 +90,27 @@ def _require_machine(meta: pack.Meta) -> None:
         raise DeviceError("bad-pack", "the pack's runtimes are for another machine or Python", here, packed)
 
 
-def _binding(meta: pack.Meta, parsed: Dict[str, Any]) -> Dict[str, Any]:
-    """Which tree runs each artifact: the pack's, or none, for this interpreter's own packages.
+def _inherited(session: Session, name: str) -> Dict[str, str]:
+    """Runner module to tree, of the release that is active, where they are for this Python."""
+    app = session.app(name)
+    active = app.memory.current()
+    if active is None:
+        return {}
+    try:
+        binding = app.releases.binding(active)
+    except DeviceError:
+        return {}  # damaged: no help here
+    if os.path.realpath(binding["python"]) != os.path.realpath(sys.executable):
+        return {}
+    trees = {runner: bound["tree"] for runner, bound in binding["runtimes"].items()}
+    return {runner: tree for runner, tree in trees.items() if tree and session.trees.has(tree)}
+
+
+def _binding(parsed: Dict[str, Any], trees: Dict[str, str]) -> Dict[str, Any]:
+    """Which tree runs each artifact; none, for this interpreter's own packages, where `trees` names none.
 
     Raises missing-content where there are no such packages.
     """
-    brought = (meta.runtimes or {"runtimes": {}})["runtimes"]
     needed = sorted({a["runtime"] for a in parsed["artifacts"] if a.get("runtime")})
     own = probe.interpreter_facts()["packages"]
     for name in needed:
@@ -102,7 +118,7 @@ def _binding(meta: pack.Meta, parsed: Dict[str, Any]) -> Dict[str, Any]:
             packages = runtimes.find(name).PACKAGES
         except LookupError as error:
             raise DeviceError("missing-content", str(error), runtimes.names(), name) from None
-        if name not in brought and not any(package in own for package in packages):
+        if name not in trees and not any(package in own for package in packages):
             formats = [manifest.key(a) for a in parsed["artifacts"] if a.get("runtime") == name]
             raise DeviceError(
                 "missing-content",
@@ -111,7 +127,7 @@ def _binding(meta: pack.Meta, parsed: Dict[str, Any]) -> Dict[str, Any]:
                 "%s here, or a pack made with --host, or without these formats" % " or ".join(packages),
                 sys.executable,
             )
-    bound = {name: {"tree": brought.get(name)} for name in {*needed, *brought}}
+    bound = {name: {"tree": trees.get(name)} for name in needed}
     return manifest.parse_binding({"python": sys.executable, "runtimes": bound})
 
 

@@ -142,7 +142,8 @@ def _stage(session: Session, request: Request) -> Result:
         raise DeviceError("bad-manifest", "the manifest or the envelope is no text", "UTF-8") from None
     binding = manifest.parse_binding(args["binding"])
     parcel = Parcel(data, envelope, args.get("signature"))
-    verdict, enrolled = admit(app, parcel, binding, args.get("enrol", False))
+    brought = {name: r["tree"] for name, r in binding["runtimes"].items() if r["tree"] is not None}
+    verdict, enrolled = admit(app, parcel, brought, args.get("enrol", False))
     for runtime in binding["runtimes"].values():
         if runtime["tree"] is not None:
             trees.require_tree(session.trees, runtime["tree"])

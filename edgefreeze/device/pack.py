@@ -189,7 +189,9 @@ class Reader:
         known = name in ("manifest.json", "envelope.json", "envelope.sig", "runtimes.json")
         ours = known or (name.startswith(_CONTENT) and SHA256.fullmatch(name[len(_CONTENT) :]) is not None)
         if size < 0 or not ours or header(name, size) != block:
-            raise bad_pack("the file is no packed release, or not only that", None, checks.brief(name))
+            raise bad_pack(
+                "the file is no packed release, or not only that", None, checks.brief(name[:80].rstrip())[:60]
+            )
         self._next = (name, size)
 
     def _skip_padding(self, size: int) -> None:

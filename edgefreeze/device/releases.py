@@ -117,6 +117,12 @@ class Releases:
 
     # --- staging
 
+    def scratch(self) -> str:
+        """The folder staging/, made where it is not there: what is in it is gone when the app is opened."""
+        with storage("making a folder"):
+            files.make_folder(self._staging)
+        return self._staging
+
     def stage(
         self,
         data: bytes,

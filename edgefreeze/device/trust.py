@@ -113,10 +113,11 @@ class Trust:
 
     # --- judging a release
 
-    def judge(self, envelope: bytes, signature: Optional[str]) -> Verdict:
+    def judge(self, envelope: bytes, signature: Optional[str], scratch: str) -> Verdict:
         """Why a release with this envelope is taken. Raises untrusted, store-io.
 
         A signature that is wrong is refused whatever the policy: something was changed on the way.
+        scratch: a folder for ssh-keygen's files, which is emptied should we be killed.
         """
         policy = self.policy()
         if signature is None:
@@ -128,9 +129,8 @@ class Trust:
                 )
             return Verdict(None, False, "unsigned")
         with storage("verifying the signature"):
-            files.make_folder(self.folder)
-            found = verification.require_signed(envelope, signature, self.folder, verification.ssh_keygen())
-        key = found.key
+            program = verification.ssh_keygen()
+            key = verification.require_signed(envelope, signature, scratch, program).key
         known = next((s for s in self.signers() if s.key == key), None)
         if known is None and policy == REQUIRE:
             raise untrusted(

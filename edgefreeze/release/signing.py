@@ -55,6 +55,16 @@ def read_public(path: Path) -> str:
     return text.strip()
 
 
+def announcement(key: Path) -> str:
+    """What is about to happen, in words: a security key waits for somebody to touch it."""
+    public = key if key.suffix == ".pub" else key.with_name(key.name + ".pub")
+    try:
+        touched = read_public(public).startswith("sk-")
+    except Failure:
+        touched = False
+    return "signing the release" + (": touch the security key" if touched else "")
+
+
 def sign(message: bytes, key: Path) -> str:
     """The armoured signature of a message. Raises Failure sign-key, sign-failed."""
     require_key(key)

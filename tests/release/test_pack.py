@@ -190,6 +190,28 @@ def test_without_a_runtime_it_says_what_is_missing(
     assert not (tmp_path / "device" / "apps").exists()
 
 
+def test_the_runtime_that_is_there_runs_the_next_release_too(
+    folder: Path,
+    alice: Key,
+    brought: Brought,
+    tmp_path: Path,
+    install: Install,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pack(manifest.load(folder), tmp_path / "1.pack", alice, brought)
+    assert install(tmp_path / "1.pack", "--enrol").returncode == 0
+    second = manifest.load(write_release(folder, b"2.00"))
+    monkeypatch.setattr(packing.time, "time", lambda: 2_000_000_000.0)
+    small = pack(second, tmp_path / "2.pack", alice)
+    assert small["runtimes"] == []
+    done = install(tmp_path / "2.pack")
+    assert done.returncode == 0, done.stderr
+    bound = tmp_path / "device" / "apps" / "cam" / "releases" / second.id / "binding.json"
+    plan = brought.plans[0]
+    assert plan.tree
+    assert json.loads(bound.read_text())["runtimes"] == {"tflite": {"tree": plan.tree.id}}
+
+
 def test_runtimes_for_another_python_are_refused(
     release: Release, brought: Brought, tmp_path: Path, install: Install, look38: str
 ) -> None:
@@ -259,7 +281,7 @@ def _in_envelope(whole: bytes, place: int) -> bool:
 
 def _says_for_what(whole: bytes, place: int) -> bool:
     """Whether it is where machine and Python of the runtimes stand: on another they are refused there."""
-    return whole.index(b'"machine":"') < place < whole.index(b'"runtimes":{"tflite"')
+    return whole.index(b'"machine":"') < place < whole.rindex(b'"runtimes":{"tflite"')
 
 
 def entry(name: str, data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -153,6 +154,16 @@ def test_an_ssh_keygen_that_makes_nonsense(
         with pytest.raises(Failure) as caught:
             signing.sign(b"m", alice.file)
         assert caught.value.code == code
+
+
+def test_somebody_is_told_to_touch_a_security_key(alice: Key, tmp_path: Path) -> None:
+    assert signing.announcement(alice.file) == signing.announcement(alice.public) == "signing the release"
+    parts = (b"sk-ssh-ed25519@openssh.com", bytes(32), b"ssh:")
+    blob = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    line = f"sk-ssh-ed25519@openssh.com {base64.b64encode(blob).decode()} me\n"
+    (tmp_path / "sk.pub").write_text(line)
+    for key in (tmp_path / "sk.pub", tmp_path / "sk"):
+        assert "touch" in signing.announcement(key)
 
 
 def test_the_namespace_is_our_own() -> None:
