@@ -114,7 +114,7 @@ def command(
     if not as_json and not quiet:
         _tell(found)
     if not found.equal:
-        failure = verifying.failure(found)
+        failure = verifying.failure(found, a)
         failure.fields = fields
         raise failure
     if as_json:

@@ -3,6 +3,7 @@ own runtime. A side gives cases: inputs and its outputs for them."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -362,5 +363,5 @@ def _of_release(folder: Path, wanted: str | None) -> Artifact:
         outputs=found.outputs,
         scales=tflite.read(path).quantisation if found.format == "tflite" else {},
         extra={"init_ops": list(found.init_ops), "signature": found.signature},
-        golden=folder / manifest.GOLDEN if (folder / manifest.GOLDEN).is_file() else None,
+        golden=folder / manifest.GOLDEN if json.loads(release.envelope_text)["golden"]["cases"] else None,
     )

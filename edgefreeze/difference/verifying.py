@@ -104,8 +104,9 @@ def compare(mine: Answer, theirs: Answer, tolerance: float) -> tuple[tuple[Outpu
     return tuple(_output(p, judged[p.mine], reference, candidate) for p in matched), warnings
 
 
-def failure(found: Comparison) -> Failure:
-    """What a comparison that is not equal ends in."""
+def failure(found: Comparison, a: Path | None) -> Failure:
+    """What a comparison that is not equal ends in. a: A's path, None of what runs on a device."""
+    on = f" --on {found.device}" if found.device else ""
     wrong = [o for o in found.outputs if not o.equal]
     return Failure(
         "differs",
@@ -113,7 +114,7 @@ def failure(found: Comparison) -> Failure:
         + "; ".join(f"output {o.name!r}: {o.reason}" for o in wrong),
         expected=f"every output within {wrong[0].tolerance:g} of its range",
         found="; ".join(f"{o.name}: {_size(o)}" for o in wrong),
-        next=f"edgefreeze bisect {found.a} {found.b}",
+        next=f"edgefreeze bisect {a or 'its release folder'} {found.b}{on}",
     )
 
 
