@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgefreeze.cli import output
-from edgefreeze.cli.options import names_callback, output_options
+from edgefreeze.cli.options import Where, names_callback, on_options, output_options
+from edgefreeze.cli.verify import on_device
+from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
     from edgefreeze.difference.bisecting import Bisection
@@ -20,10 +23,11 @@ if TYPE_CHECKING:
 Examples:
   edgefreeze bisect model.tflite saved_model/
   edgefreeze bisect old.pb new.pb --outputs softmax --samples inputs.npz
-  edgefreeze bisect release/ model.keras --format onnx -o parted/""",
+  edgefreeze bisect release/ model.keras --format onnx -o parted/
+  edgefreeze bisect model.tflite --on cam1""",
 )
 @click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("b", metavar="[B]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
@@ -44,6 +48,7 @@ Examples:
     help="Differences up to this are rounding: root mean square over the tensor's deviation. "
     "Default: 2e-5, or 0.1 beside a quantised model.",
 )
+@on_options
 @click.option("--signature", metavar="NAME", help="The signature of both, where they have several.")
 @click.option("--format", "format_name", metavar="FORMAT", help="Which artifact of a release folder.")
 @click.option(
@@ -64,7 +69,8 @@ Examples:
 @output_options
 def command(
     a: Path,
-    b: Path,
+    b: Path | None,
+    on: Where | None,
     out: Path,
     samples: Path | None,
     noise: float | None,
@@ -81,6 +87,8 @@ def command(
 
     All inner tensors of both are computed in one go and compared in the order of A's graph. The node, its
     inputs, both outputs and a graph of just that part are written to a folder.
+
+    With --on A runs on a device and B here; without B that is A itself, in both places.
     """
     import msgspec
 
@@ -90,9 +98,12 @@ def command(
     choice = sides.Choice(
         signature=signature, format=format_name, outputs=outputs, inputs=inputs, trust=trust
     )
-    left, right = sides.side(a, choice), sides.side(b, choice)
-    with show(as_json=as_json, quiet=quiet) as progress:
-        found = bisecting.bisect(left, right, samples, out, noise, progress)
+    if b is None and on is None:
+        raise Failure("usage", "bisect A against what?", expected="B, or A on a device as well: --on HOST")
+    left, right = sides.side(a, choice), sides.side(b or a, choice)
+    with show(as_json=as_json, quiet=quiet) as progress, contextlib.ExitStack() as stack:
+        place = stack.enter_context(on_device(on, progress)) if on is not None else None
+        found = bisecting.bisect(left, right, samples, out, noise, progress, place)
     if as_json:
         output.document("bisect", msgspec.to_builtins(found))
     else:

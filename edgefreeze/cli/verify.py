@@ -15,6 +15,7 @@ from edgefreeze.cli.options import Where, app_option, names_callback, on_options
 from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
+    from edgefreeze.difference.places import There
     from edgefreeze.difference.sides import Artifact, Choice, Model
     from edgefreeze.difference.verifying import Comparison
     from edgefreeze.progress import Progress
@@ -113,7 +114,7 @@ def command(
     if not as_json and not quiet:
         _tell(found)
     if not found.equal:
-        failure = verifying.failure(found)
+        failure = verifying.failure(found, a)
         failure.fields = fields
         raise failure
     if as_json:
@@ -126,23 +127,30 @@ def _left(
 ) -> Iterator[Model | Artifact]:
     """A: a file here, a file on a device, or what runs there."""
     from edgefreeze import operate
-    from edgefreeze.difference import places, sides
+    from edgefreeze.difference import sides
 
     if on is None:
         assert a is not None
         yield sides.side(a, choice)
         return
+    with on_device(on, progress) as place:
+        if a is not None:
+            yield sides.on_device(a, choice, place)
+            return
+        name = operate.only_app(place.helper, app or on.config.app)
+        with sides.of_app(place.helper, name, None, choice.format, on.target.bench.threads) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def on_device(on: Where, progress: Progress) -> Iterator[There]:
+    """The device, connected and looked at."""
+    from edgefreeze.difference import places
     from edgefreeze.transport.client import connect
 
     progress.step("connect", f"connecting to {on.device.name}")
     with connect(on.device, options.ask) as helper:
-        place = places.there(helper, on.target, progress)
-        if a is not None:
-            yield sides.on_device(a, choice, place)
-            return
-        name = operate.only_app(helper, app or on.config.app)
-        with sides.of_app(helper, name, None, choice.format, on.target.bench.threads) as running:
-            yield running
+        yield places.there(helper, on.target, progress)
 
 
 def _tell(found: Comparison) -> None:

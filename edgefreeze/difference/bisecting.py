@@ -13,10 +13,11 @@ from edgefreeze.device.tensors import encode
 from edgefreeze.difference import cut, explaining, pairing, traced
 from edgefreeze.difference.causes import Cause
 from edgefreeze.difference.pairing import UNLIKE, Match
+from edgefreeze.difference.places import Place
 from edgefreeze.difference.sides import Artifact, Model
 from edgefreeze.difference.traced import Traced
 from edgefreeze.errors import Failure
-from edgefreeze.inspection.graph import Node
+from edgefreeze.inspection.graph import Node, dynamic
 from edgefreeze.progress import Progress
 from edgefreeze.worker import matching
 
@@ -74,10 +75,12 @@ def bisect(
     out: Path,
     tolerance: float | None,
     progress: Progress,
+    place: Place | None = None,
 ) -> Bisection:
     """Find the first node at which A parts from B, and write it into the folder `out`.
 
-    Raises Failure: what freezing and running raise, samples-bad, not-comparable.
+    place: where A runs; None: here, as B does in any case. Raises Failure: what freezing and running raise,
+    samples-bad, not-comparable.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgefreeze-bisect-")))
@@ -93,7 +96,11 @@ def bisect(
             for i, s in enumerate((a, b))
         )
         ends = _ends(runs[a is second][0], runs[b is second][0], left, right, warnings)
-        return _compared(left, right, ends, out, tolerance, warnings, progress)
+        if place is not None:
+            artifact, fed = runs[a is second]
+            left = traced.there(left, artifact, fed, place, folder, progress)
+        same = place is not None and a.path == b.path
+        return _compared(left, right, ends, out, tolerance, warnings, progress, same=same)
 
 
 def _traced(
@@ -128,6 +135,8 @@ def _compared(
     tolerance: float | None,
     warnings: list[str],
     progress: Progress,
+    *,
+    same: bool,
 ) -> Bisection:
     progress.step("compare", f"comparing {len(a.values)} and {len(b.values)} tensors")
     matches = pairing.pair(a, b, ends)
@@ -139,7 +148,7 @@ def _compared(
     equal = not any(m.noise > noise for m in outputs)
     match = first_parting(a, matches, noise, {left for left, _ in ends})
     if match is not None:
-        found, files = _explained(a, b, match, matches, len(differing), out, progress)
+        found, files = _explained(a, b, match, matches, len(differing), out, progress, same=same)
     else:
         warnings += unreached(a, b)
     return Bisection(
@@ -219,13 +228,19 @@ def _explained(
     differing: int,
     out: Path,
     progress: Progress,
+    *,
+    same: bool,
 ) -> tuple[Parting, tuple[str, ...]]:
     partner = {m.a: m.b for m in matches}
     nodes, begins = cut.region(a, match.a, [m.a for m in matches])
     other_nodes, other_begins = cut.region(b, match.b, [m.b for m in matches])
-    moving = set(pairing.dynamic(a.graph))
+    moving = set(dynamic(a.graph))
     between = [n for n in nodes if any(t in moving for t in n.outputs)]
-    cause = explaining.cause(a, b, match, matches, (nodes, begins), (other_nodes, other_begins), progress)
+    cause = (
+        explaining.other_kernel(a, b, match)
+        if same
+        else explaining.cause(a, b, match, matches, (nodes, begins), (other_nodes, other_begins), progress)
+    )
     by_name = {n.name: n for n in [*a.graph.nodes, *b.graph.nodes]}
     known = {m.a: m for m in matches}
     fed = tuple(Fed(a=t, b=partner.get(t), noise=known[t].noise if t in known else None) for t in begins)

@@ -16,7 +16,7 @@ from edgefreeze.difference import causes, cut, pairing, variants
 from edgefreeze.difference.causes import Cause
 from edgefreeze.difference.pairing import UNLIKE, Match
 from edgefreeze.difference.traced import Traced
-from edgefreeze.inspection.graph import Node
+from edgefreeze.inspection.graph import Node, dynamic
 from edgefreeze.progress import Progress
 from edgefreeze.worker import client
 
@@ -64,6 +64,17 @@ def cause(
             if tried is not None:
                 return tried
     return _guess(a, b, match, mine[0], theirs[0])
+
+
+def other_kernel(a: Traced, b: Traced, match: Match) -> Cause:
+    """Of one artifact in two places: nothing in it differs."""
+    node = a.graph.producers().get(match.a)
+    name, op = (node.name, node.op) if node is not None else (match.a, "the operation")
+    sentence = (
+        f"the file is the same, and {op} gives other numbers in {a.name} than here: the runtime's kernel "
+        "there is another, by its version, its delegate or the processor: try another version of the runtime"
+    )
+    return Cause(kind="another kernel", node=name, sentence=sentence, how="likely")
 
 
 def _turned(match: Match, a: Traced, b: Traced) -> Any:
@@ -162,7 +173,7 @@ def _guess(a: Traced, b: Traced, match: Match, mine: list[Node], theirs: list[No
 
 def _user(a: Traced, nodes: Sequence[Node], constant: str) -> Node | None:
     """The node that joins a constant, or what is computed of it, with what hangs on the inputs."""
-    moving, carried = set(pairing.dynamic(a.graph)), {constant}
+    moving, carried = set(dynamic(a.graph)), {constant}
     for node in nodes:
         if any(tensor in carried for tensor in node.inputs):
             if any(tensor in moving for tensor in node.outputs):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgefreeze.difference.traced import Traced
-from edgefreeze.inspection.graph import Graph
+from edgefreeze.inspection.graph import dynamic
 from edgefreeze.worker.matching import TO_CHANNELS_FIRST, TO_CHANNELS_LAST
 
 Array = np.ndarray[Any, Any]
@@ -36,15 +36,6 @@ class Match:
     by: str
     error: float
     noise: float
-
-
-def dynamic(graph: Graph) -> list[str]:
-    """The tensors that depend on the inputs, in topological order, the inputs first."""
-    seen = dict.fromkeys(graph.inputs)
-    for node in graph.nodes:
-        if node.body is None and any(tensor in seen for tensor in node.inputs):
-            seen.update(dict.fromkeys(tensor for tensor in node.outputs if tensor))
-    return list(seen)
 
 
 def pair(a: Traced, b: Traced, ends: Iterable[tuple[str, str]]) -> list[Match]:

@@ -3,6 +3,7 @@ own runtime. A side gives cases: inputs and its outputs for them."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -119,6 +120,8 @@ class Artifact:
     scales: dict[str, Quantisation] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     place: Place = field(default_factory=Here)
+    golden: Path | None = None
+    """Of a release: the inputs that it was proved on, which are typical where it was calibrated."""
 
     @property
     def name(self) -> str:
@@ -161,6 +164,10 @@ class Artifact:
             matched, warnings = matching.pairs(inputs, given.inputs, "input", all_of_mine=True)
             mine = [typed(matching.arranged(i, matched), inputs) for i, _ in given.cases]
             return [(i, matching.in_batches(run, i, inputs)) for i in mine], "the other's inputs", warnings
+        if samples_at is None and self.golden is not None:
+            made_before = [typed(i, inputs) for i, _ in decode_golden(self.golden.read_bytes())]
+            method = f"{len(made_before)} golden inputs of the release"
+            return [(i, matching.in_batches(run, i, inputs)) for i in made_before], method, []
         calls = samples.calls(samples_at, inputs, 1) if samples_at else None
         outputs = tuple(self._real(t) for t in self.outputs)
         source = Source(
@@ -356,4 +363,5 @@ def _of_release(folder: Path, wanted: str | None) -> Artifact:
         outputs=found.outputs,
         scales=tflite.read(path).quantisation if found.format == "tflite" else {},
         extra={"init_ops": list(found.init_ops), "signature": found.signature},
+        golden=folder / manifest.GOLDEN if json.loads(release.envelope_text)["golden"]["cases"] else None,
     )

@@ -7,9 +7,10 @@ graph has the model's own nodes.
 from __future__ import annotations
 
 import zipfile
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,24 @@ import numpy as np
 
 from edgefreeze.conversion import log_file, stages
 from edgefreeze.device.tensors import decode_golden, encode_golden
+from edgefreeze.difference.places import Place
 from edgefreeze.difference.sides import Artifact, Model, dequantised, quantised, request_of
 from edgefreeze.errors import Failure
 from edgefreeze.inspection import graph_def, onnx_file, schema, tflite
-from edgefreeze.inspection.graph import Graph
+from edgefreeze.inspection.graph import Graph, dynamic
 from edgefreeze.inspection.tflite import Quantisation
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import GOLDEN
-from edgefreeze.types import Conversion
+from edgefreeze.types import Conversion, Tensor
 from edgefreeze.worker import client
 from edgefreeze.worker.messages import parse
 from edgefreeze.worker.trace import VALUES
 
 Array = np.ndarray[Any, Any]
+_ANSWER = 128_000_000
+"""Bytes of tensors that a device is asked for at once."""
+_OUTPUTS = 500
+"""That many at once: a device takes no artifact with more than 1000."""
 
 
 class Values(Mapping[str, Array]):
@@ -65,7 +71,7 @@ class Traced:
     kind: str
     """ "frozen_pb", "tflite" or "onnx"."""
     graph: Graph
-    values: Values
+    values: Mapping[str, Array]
     scales: dict[str, Quantisation] = field(default_factory=dict)
     message: Any = None
 
@@ -145,6 +151,58 @@ def traced(
     there = client.run(request, log=log_file("bisect"))["there"]
     values = Values(folder / VALUES, there, scales)
     yield Traced(name=name, kind=artifact.kind, graph=graph, values=values, scales=scales, message=message)
+
+
+def there(
+    here: Traced,
+    artifact: Artifact,
+    inputs: dict[str, Array],
+    place: Place,
+    folder: Path,
+    progress: Progress,
+) -> Traced:
+    """The same artifact with the values that its tensors have on a device: all that hang on the inputs and
+    could be fetched here. Raises Failure: what bringing it and running it raise."""
+    progress.step("trace", f"running {Path(here.name).name} on {place.name} with all its tensors kept")
+    given = set(here.graph.inputs)
+    names = [n for n in dynamic(here.graph) if n in here.values and n not in given]
+    found: dict[str, Array] = {}
+    for number, group in enumerate(_groups(here, names)):
+        path = artifact.path
+        if artifact.kind != "frozen_pb":
+            path = folder / f"exposed{number}{path.suffix}"
+            request = {"op": "expose", "runtime": artifact.runtime, "model": str(artifact.path.resolve()),
+                       "out": str(path), "tensors": group, "names": _names(artifact)}  # fmt: skip
+            client.run(request, log=log_file("bisect"))
+        ends = tuple(
+            Tensor(name=f"t{i}", tensor=n, dtype=here.graph.value(n).dtype or "float32", shape=None)
+            for i, n in enumerate(group)
+        )
+        exposed = replace(artifact, path=path, outputs=ends, scales={}, place=place)
+        fed = {t.name: quantised(inputs[t.name], artifact.scale(t), t.dtype) for t in artifact.inputs}
+        with place.opened(exposed, progress) as infer:
+            answer = exposed.run(infer, fed)
+        found |= {n: dequantised(answer[f"t{i}"], here.scales.get(n)) for i, n in enumerate(group)}
+    return replace(here, name=f"{here.name} on {place.name}", values=ChainMap(found, here.values))  # type: ignore[arg-type]
+
+
+def _groups(here: Traced, names: list[str]) -> Iterator[list[str]]:
+    """Tensors of together no more than fit in one answer."""
+    group: list[str] = []
+    size = 0
+    for name in names:
+        count = here.values[name].nbytes
+        if group and (size + count > _ANSWER or len(group) == _OUTPUTS):
+            yield group
+            group, size = [], 0
+        group.append(name)
+        size += count
+    if group:
+        yield group
+
+
+def _names(artifact: Artifact) -> list[str]:
+    return list(tflite.read(artifact.path).tensors) if artifact.kind == "tflite" else []
 
 
 def _read(artifact: Artifact) -> tuple[Graph, dict[str, Quantisation], Any, list[list[Any]]]:

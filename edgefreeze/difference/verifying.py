@@ -66,8 +66,7 @@ def verify(
     progress: Progress,
 ) -> Comparison:
     """Compare A with the reference B. Raises Failure: what either raises, samples-bad, not-comparable."""
-    # Whoever is pickier about sizes draws: what suits a fixed shape suits a free one.
-    if samples_at is None and _open(b.static) > _open(a.static):
+    if samples_at is None and _first(a, b):
         mine = a.answer(None, None, progress)
         theirs = b.answer(Given(inputs=mine.inputs, cases=mine.cases), None, progress)
         method = mine.method
@@ -105,8 +104,9 @@ def compare(mine: Answer, theirs: Answer, tolerance: float) -> tuple[tuple[Outpu
     return tuple(_output(p, judged[p.mine], reference, candidate) for p in matched), warnings
 
 
-def failure(found: Comparison) -> Failure:
-    """What a comparison that is not equal ends in."""
+def failure(found: Comparison, a: Path | None) -> Failure:
+    """What a comparison that is not equal ends in. a: A's path, None of what runs on a device."""
+    on = f" --on {found.device}" if found.device else ""
     wrong = [o for o in found.outputs if not o.equal]
     return Failure(
         "differs",
@@ -114,7 +114,7 @@ def failure(found: Comparison) -> Failure:
         + "; ".join(f"output {o.name!r}: {o.reason}" for o in wrong),
         expected=f"every output within {wrong[0].tolerance:g} of its range",
         found="; ".join(f"{o.name}: {_size(o)}" for o in wrong),
-        next=f"edgefreeze bisect {found.a} {found.b}",
+        next=f"edgefreeze bisect {a or 'its release folder'} {found.b}{on}",
     )
 
 
@@ -159,6 +159,13 @@ def _like(candidate: Arrays, reference: Arrays) -> Arrays:
 def _open(ends: Sequence[Tensor]) -> int:
     """How many dimensions are free, the batch aside; a rank that is not known counts much."""
     return sum(4 if t.shape is None else sum(size is None for size in t.shape[1:]) for t in ends)
+
+
+def _first(a: Model | Artifact, b: Model | Artifact) -> bool:
+    """Whether A's inputs are taken and not B's: those of a release, or of the side that is pickier about
+    sizes, since what suits a fixed shape suits a free one."""
+    mine, theirs = (isinstance(s, Artifact) and s.golden is not None for s in (a, b))
+    return _open(b.static) > _open(a.static) if mine == theirs else mine
 
 
 def _default(a: str, b: str, quantised: bool) -> float:

@@ -83,6 +83,15 @@ class Graph:
         return {tensor: node for node in self.nodes for tensor in node.outputs}
 
 
+def dynamic(graph: Graph) -> list[str]:
+    """The tensors that depend on the inputs, in topological order, the inputs first."""
+    seen = dict.fromkeys(graph.inputs)
+    for node in graph.nodes:
+        if node.body is None and any(tensor in seen for tensor in node.inputs):
+            seen.update(dict.fromkeys(tensor for tensor in node.outputs if tensor))
+    return list(seen)
+
+
 HOLDING = frozenset(
     {"Const", "Placeholder", "VarHandleOp", "VariableV2", "Variable", "ReadVariableOp", "NoOp", "Constant"}
 )

@@ -2,7 +2,9 @@
 
 tflite_builtins  names of BuiltinOperator in the order of TensorFlow Lite's schema.fbs
 tflite_from      TensorFlow's operations that the converter turns into builtins (from its legalisation
-                 patterns, and what it folds or lowers away); tests convert some and hold it to that
+                 patterns, what it folds or lowers away, and what a sweep over TensorFlow's operations
+                 showed, each converted alone); tests convert some and hold it to that. Erf and Erfc only
+                 within a GELU, which is where models have them
 onnx_from        TensorFlow's operations that tf2onnx has a handler for; a test holds it to the installed one
 moving           operations of any format that move or name data and compute nothing
 plain_layers     layers of Keras whose operations every format has

@@ -90,6 +90,10 @@ def _answer(request: dict[str, Any], emit: Any) -> Any:
         from edgefreeze.worker.trace import trace
 
         return trace(request)
+    if request["op"] == "expose":
+        from edgefreeze.worker.exposing import expose
+
+        return expose(request)
     emit({"event": "stage", "name": "start"})
     try:
         import tensorflow  # noqa: F401

@@ -121,6 +121,41 @@ def release(models: Path, made: Any) -> Any:
 FORMATS = ["saved_model", "frozen_pb", "tflite", "onnx"]
 
 
+@pytest.mark.parametrize(("form", "runtime", "path"), [("onnx", "onnxruntime", "model.onnx")])
+def test_an_artifact_of_no_release_runs_and_leaves_nothing(
+    start: Any, models: Path, root: Path, form: str, runtime: str, path: str, look: Any
+) -> None:
+    helper = start()
+    data = (models / path).read_bytes()
+    digest = look.sha(data)
+    entry = artifact(form, runtime, path, "x:0", "Identity:0")
+    args = {
+        "artifact": entry,
+        "files": [{"path": path, "sha256": digest, "bytes": len(data)}],
+        "binding": {"python": sys.executable, "runtimes": {runtime: {"tree": None}}},
+    }
+    x = tensors.encode({"x": np.ones((2, 8), "f4")})
+    assert helper.refuse("load_file", args)["code"] == "missing-content"
+    assert helper.refuse("call", {"timeout_s": 60}, x)["code"] == "protocol"
+    bare = {**args, "artifact": {**entry, "path": None}}
+    assert helper.refuse("load_file", bare)["code"] == "bad-manifest"
+    for _ in range(2):  # what is passing stays for the session
+        helper.ask("put", {"sha256": digest, "bytes": len(data), "passing": True}, data)
+        assert helper.ask("load_file", args)["version"].startswith("onnxruntime")
+        for _ in range(2):
+            answer = helper.ask("call", {"timeout_s": 60}, x)
+            assert tensors.decode(answer["data"])["y"].shape == (2, 5)
+        assert (
+            helper.refuse("call", {"timeout_s": 60}, tensors.encode({"z": np.ones(1)}))["code"] == "bad-input"
+        )
+        helper.ask("unload")
+    assert helper.ask("missing", {"digests": [[digest, len(data)]]})["missing"] == [digest]
+    helper.ask("load_file", args)
+    assert helper.close() == 0
+    left = [p for p in (root / "store").rglob("*") if p.is_file() and p.name != "lock"]
+    assert left == []
+
+
 def test_selftest_activate_infer_and_duel(start: Any, release: Any, root: Path, models: Path) -> None:
     helper = start()
     release.stage(helper)

@@ -39,6 +39,34 @@ def put_again(opened: Store, data: bytes, look: Any) -> bool:
     return opened.put(look.sha(data), len(data), iter(()))
 
 
+def test_what_passes_through_never_gets_a_name(opened: Store, look: Any) -> None:
+    kept = put(opened, b"kept", look)
+    digest: str = look.sha(b"passing")
+    assert opened.put(digest, 7, [b"passing"], passing=True)
+    assert not opened.put(digest, 7, iter(()), passing=True)
+    assert opened.commit() == 1
+    assert not opened.has(digest, 7)
+    folder = Path(opened.scratch([("a/x", digest, 7), ("y", kept, 4)]))
+    assert ((folder / "a" / "x").read_bytes(), (folder / "y").read_bytes()) == (b"passing", b"kept")
+    put(opened, b"passing", look)  # of a release that has the same file
+    assert (folder / "a" / "x").read_bytes() == b"passing"
+    opened.release()
+    assert not folder.exists()
+    assert Path(opened.object_path(kept)).read_bytes() == b"kept"
+    assert not Path(opened.object_path(digest)).exists()
+
+
+def test_a_damaged_file_is_not_run(opened: Store, look: Any) -> None:
+    digest = put(opened, b"whole", look)
+    opened.commit()
+    path = Path(opened.object_path(digest))
+    path.chmod(0o600)
+    path.write_bytes(b"wrong")
+    with pytest.raises(DeviceError) as caught:
+        opened.scratch([("x", digest, 5)])
+    assert caught.value.code == "digest-mismatch"
+
+
 def test_every_file_is_synced_before_it_has_its_name(
     opened: Store, look: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,57 @@ def test_a_wrong_scale(made, tmp_path):
     assert found.cause.kind == "quantisation scale"
 
 
+def test_a_wrong_scale_beside_the_model_in_floats(made, tmp_path):
+    """Every tensor is off by its rounding; the faulty one is off by more."""
+    whole = made.folder / "mobilenet_int8.tflite"
+    read = tflite.read(whole)
+    data = whole.read_bytes()
+    single = [
+        node.outputs[0] for node in read.graph.nodes
+        if node.op in ("CONV_2D", "DEPTHWISE_CONV_2D")
+        and data.count(np.float32(read.quantisation[node.outputs[0]].scales[0]).tobytes()) == 1
+    ]  # fmt: skip
+    faulty = single[3]
+    (tmp_path / "faulty.tflite").write_bytes(faults.scaled(whole, read.quantisation[faulty].scales[0], 2.5))
+    a = made.side("mobilenet", tmp_path / "faulty.tflite")
+    b = made.side("mobilenet", made.file("mobilenet", "model.tflite"))
+    found = bisecting.bisect(a, b, None, tmp_path / "out", None, Silent()).parting
+    assert found is not None
+    assert found.output == faulty
+
+
+def test_a_weight_that_no_input_reaches_is_named(tmp_path):
+    """A dead unit: whatever its outgoing weight is, nothing shows it."""
+    graph = faults.chain(2)
+    bias = faults.value_of(graph, "layer_0/bias")
+    faults.node_of(graph, "layer_0/Tanh").op = "Relu"
+    bias[3] = -1000
+    faults.set_constant(graph, "layer_0/bias", bias)
+    # Past the unit, nothing of the bias itself.
+    faults.node_of(graph, "layer_0/sum").op = "Identity"
+    del faults.node_of(graph, "layer_0/sum").input[1:]
+    (tmp_path / "a.pb").write_bytes(graph.SerializeToString())
+    kernel = faults.value_of(graph, "layer_1/kernel")
+    kernel[3] += 7
+    faults.set_constant(graph, "layer_1/kernel", kernel)
+    (tmp_path / "b.pb").write_bytes(graph.SerializeToString())
+    found = bisecting.bisect(*chained(tmp_path), None, tmp_path / "out", None, Silent())
+    assert (found.equal, found.parting) == (True, None)
+    (warning,) = found.warnings
+    assert "'layer_1/kernel' differ" in warning
+    assert "--samples" in warning
+
+
+def chained(folder):
+    ends = [Tensor(name=n, tensor=f"{n}:0", dtype="float32", shape=(None, 16)) for n in ("x", "y")]
+    return [
+        Artifact(
+            path=folder / name, kind="frozen_pb", runtime="tf_frozen", inputs=(ends[0],), outputs=(ends[1],)
+        )
+        for name in ("a.pb", "b.pb")
+    ]
+
+
 def test_what_is_the_same_does_not_part(made, tmp_path):
     sides = [made.side("branches", made.file("branches", name)) for name in ("model.pb", "model.onnx")]
     found = bisecting.bisect(*sides, None, tmp_path / "out", None, Silent())
@@ -110,13 +161,7 @@ def test_four_thousand_nodes_take_less_than_two_minutes(tmp_path):
     faults.changed_weight(graph, "layer_990/MatMul")
     (tmp_path / "b.pb").write_bytes(graph.SerializeToString())
     assert len([n for n in graph.node if n.op != "Const"]) > 4000
-    ends = [Tensor(name=n, tensor=f"{n}:0", dtype="float32", shape=(None, 16)) for n in ("x", "y")]
-    sides = [
-        Artifact(
-            path=tmp_path / name, kind="frozen_pb", runtime="tf_frozen", inputs=(ends[0],), outputs=(ends[1],)
-        )
-        for name in ("a.pb", "b.pb")
-    ]
+    sides = chained(tmp_path)
     started = time.monotonic()
     found = parting(*sides, tmp_path / "out")
     assert time.monotonic() - started < 120

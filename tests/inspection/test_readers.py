@@ -1,11 +1,13 @@
 """The readers: field numbers are those of the real messages, damage is told, events can be read."""
 
+import json
 import struct
 import subprocess
 import sys
 
 import pytest
 
+from edgefreeze.cli import main
 from edgefreeze.errors import Failure
 from edgefreeze.inspection import graph_def, operations, report, schema, tensorboard
 from tests.inspection.graphs import classifier
@@ -112,6 +114,99 @@ def test_a_graph_in_a_file(tmp_path):
     assert found.operations == {"Conv2D": 1, "Relu": 1}
     with pytest.raises(Failure, match="did you mean 'softmax'"):
         report.inspect(tmp_path / "model.pb", outputs=("softmx",))
+
+
+def test_a_graph_as_text(tmp_path):
+    from google.protobuf import text_format
+
+    (tmp_path / "model.pbtxt").write_text(text_format.MessageToString(classifier()))
+    (tmp_path / "model.pb").write_bytes(classifier().SerializeToString())
+    text, binary = (report.inspect(tmp_path / name)[0] for name in ("model.pbtxt", "model.pb"))
+    assert (text.kind, text.operations) == ("frozen_graph", binary.operations)
+    assert (text.inputs, text.outputs, text.parameters) == (binary.inputs, binary.outputs, binary.parameters)
+
+
+def test_netron_is_given_the_file(tmp_path, monkeypatch):
+    (tmp_path / "model.pb").write_bytes(classifier().SerializeToString())
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert main.run(["inspect", str(tmp_path / "model.pb"), "--netron", "-q"]) == 3  # it is not installed
+    program = tmp_path / "bin" / "netron"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nopen({str(tmp_path / 'said')!r}, 'w').write(repr(sys.argv[1:]))\n"
+    )
+    program.chmod(0o755)
+    assert main.run(["inspect", str(tmp_path / "model.pb"), "--netron", "-q"]) == 0
+    assert (tmp_path / "said").read_text() == repr(["--browse", str(tmp_path / "model.pb")])
+
+
+_SINGLE = """
+import json, tensorflow as tf
+from tensorflow.lite.python.convert import OpsSet
+f, i = tf.float32, tf.int32
+raw = tf.raw_ops
+cases = {
+    "Acos": ([f], lambda x: raw.Acos(x=x)),
+    "Asin": ([f], lambda x: raw.Asin(x=x)),
+    "Roll": ([f], lambda x: raw.Roll(input=x, shift=[1], axis=[0])),
+    "InvertPermutation": ([i], lambda x: raw.InvertPermutation(x=x)),
+    "Xdivy": ([f, f], lambda x, y: raw.Xdivy(x=x, y=y)),
+    "Erf": ([f], lambda x: 0.5 * x * (1.0 + raw.Erf(x=x / tf.sqrt(2.0)))),
+    "Erfc": ([f], lambda x: tf.nn.gelu(x, approximate=False)),
+    "Complex": ([f], lambda x: raw.Real(input=raw.Complex(real=x, imag=x))),
+    "Xlogy": ([f, f], lambda x, y: raw.Xlogy(x=x, y=y)),
+    "IsInf": ([f], lambda x: raw.IsInf(x=x)),
+    "Digamma": ([f], lambda x: raw.Digamma(x=x)),
+    "Expm1": ([f], lambda x: raw.Expm1(x=x)),
+    "Log1p": ([f], lambda x: raw.Log1p(x=x)),
+    "Softsign": ([f], lambda x: raw.Softsign(features=x)),
+    "Selu": ([f], lambda x: raw.Selu(features=x)),
+    "Elu": ([f], lambda x: raw.Elu(features=x)),
+    "Tan": ([f], lambda x: raw.Tan(x=x)),
+    "Sinh": ([f], lambda x: raw.Sinh(x=x)),
+    "IsNan": ([f], lambda x: raw.IsNan(x=x)),
+    "Rint": ([f], lambda x: raw.Rint(x=x)),
+    "Round": ([f], lambda x: raw.Round(x=x)),
+    "Cumsum": ([f], lambda x: raw.Cumsum(x=x, axis=0)),
+    "Cumprod": ([f], lambda x: raw.Cumprod(x=x, axis=0)),
+    "Bincount": ([i], lambda x: raw.Bincount(arr=x, size=6, weights=tf.zeros([0]))),
+    "Bucketize": ([f], lambda x: raw.Bucketize(input=x, boundaries=[0.0, 1.0])),
+    "CheckNumerics": ([f], lambda x: raw.CheckNumerics(tensor=x, message="m")),
+    "MatrixBandPart": ([f], lambda x: raw.MatrixBandPart(input=tf.reshape(x, [2, 3]), num_lower=1, num_upper=0)),
+    "Inv": ([f], lambda x: raw.Inv(x=x)),
+    "BitwiseXor": ([i, i], lambda x, y: raw.BitwiseXor(x=x, y=y)),
+    "BitwiseAnd": ([i, i], lambda x, y: raw.BitwiseAnd(x=x, y=y)),
+    "TruncateDiv": ([i, i], lambda x, y: raw.TruncateDiv(x=x, y=y)),
+    "Unique": ([f], lambda x: raw.Unique(x=x).y),
+    "SegmentSum": ([f], lambda x: raw.SegmentSum(data=x, segment_ids=[0, 0, 1, 1, 2, 2])),
+    "Betainc": ([f, f, f], lambda x, y, z: raw.Betainc(a=x, b=y, x=z)),
+    "Cross": ([f, f], lambda x, y: raw.Cross(a=tf.reshape(x, [2, 3]), b=tf.reshape(y, [2, 3]))),
+    "LinSpace": ([f], lambda x: x + raw.LinSpace(start=x[0], stop=1.0, num=6)),
+}
+found = {}
+for name, (dtypes, call) in cases.items():
+    function = tf.function(call).get_concrete_function(*[tf.TensorSpec([6], d) for d in dtypes])
+    assert any(op.type == name for op in function.graph.get_operations()), name
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.target_spec.supported_ops = [OpsSet.TFLITE_BUILTINS]
+    try:
+        converter.convert()
+        found[name] = True
+    except Exception as error:
+        found[name] = False
+print("FOUND" + json.dumps(found))
+"""
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+def test_the_list_of_tflite_is_what_the_converter_does():
+    done = subprocess.run([sys.executable, "-c", _SINGLE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.rpartition("FOUND")[2])
+    assert {True, False} == set(found.values())
+    listed = operations.table().tflite_from
+    assert {name: name in listed for name in found} == found
 
 
 def test_the_list_of_tflite_is_of_operations_of_tensorflow():
