@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
-ALONGSIDE := tests/worker tests/building tests/difference tests/inspection
+ALONE := tests/test_demo.py tests/deploy/test_lab.py tests/lab
 
 .PHONY: demo test test-fast test-all check lock clean
 
@@ -13,9 +13,9 @@ demo: $(READY)  ## the main job on this machine: train, freeze, prove, ship, pro
 
 test: $(READY)  ## everything that CI runs
 	@$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -m "not slow" $(ALONGSIDE:%=--ignore %)
-	@# These wait for processes of their own: two at a time share nothing but the cores.
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ALONGSIDE)
+	$(BIN)/python -m pytest -m "not slow" $(ALONE)
+	@# The others mostly wait for processes of their own: two files at a time share nothing but the cores.
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests $(ALONE:%=--ignore=%)
 
 test-fast: $(READY)  ## seconds: no TensorFlow, no lab
 	$(BIN)/python -m pytest -q -m "not tf and not sshd and not lab and not pi and not models and not slow"
