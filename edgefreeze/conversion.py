@@ -24,7 +24,7 @@ LONGEST_S = 2 * 3600.0
 _STAGES = {
     "start": "starting TensorFlow",
     "load": "loading the model",
-    "optimize": "optimizing the frozen graph",
+    "optimize": "optimising the frozen graph",
     "golden": "computing golden outputs",
     "freeze": "freezing",
     "convert": "converting",
