@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze.device.tensors import encode
-from edgefreeze.difference import cut, explaining, pairing, traced
+from edgefreeze.difference import causes, cut, explaining, pairing, traced
 from edgefreeze.difference.causes import Cause
 from edgefreeze.difference.pairing import UNLIKE, Match
 from edgefreeze.difference.places import Place
@@ -140,7 +140,7 @@ def _compared(
 ) -> Bisection:
     progress.step("compare", f"comparing {len(a.values)} and {len(b.values)} tensors")
     matches = pairing.pair(a, b, ends)
-    noise = tolerance if tolerance is not None else NOISE_QUANTISED if explaining.mixed(a, b) else NOISE
+    noise = tolerance if tolerance is not None else NOISE_QUANTISED if causes.mixed(a, b) else NOISE
     outputs = [m for m in matches if m.by == "end" or m.a in {left for left, _ in ends}]
     differing = [m for m in matches if m.noise > noise]
     found = None

@@ -31,6 +31,8 @@ _IGNORED = {
     "then",
     "else",
 }
+_ROUNDED = 0.1
+"""What quantisation makes of weights at most: root mean square of the difference over their deviation."""
 _KINDS = {
     "padding": "padding",
     "is_training": "batch norm in training mode",
@@ -134,7 +136,7 @@ def _weights_at(a: Traced, b: Traced, node: Node, left: str, right: str) -> Caus
         if other is None:
             continue
         x, y = _raw(a, name), _raw(b, other)
-        if x is None or y is None or (x.shape == y.shape and np.array_equal(x, y)):
+        if x is None or y is None or (x.shape == y.shape and np.array_equal(x, y)) or rounded(a, b, x, y):
             continue
         scale = _scale_differs(a, b, name, other)
         if scale is not None:
@@ -146,6 +148,16 @@ def _weights_at(a: Traced, b: Traced, node: Node, left: str, right: str) -> Caus
         sentence = f"{node.op} {node.name!r} has other weights: {name.removesuffix(':0')!r} {text}"
         return Cause(kind=kind, node=node.name, sentence=sentence, how="seen")
     return None
+
+
+def mixed(a: Traced, b: Traced) -> bool:
+    """Whether one is quantised and the other not: then every tensor is off by its rounding."""
+    return bool(a.scales) != bool(b.scales)
+
+
+def rounded(a: Traced, b: Traced, x: Array, y: Array) -> bool:
+    """Whether two constants differ as quantisation makes them."""
+    return mixed(a, b) and x.shape == y.shape and distance(x, y)[1] <= _ROUNDED
 
 
 def _raw(traced: Traced, name: str) -> Array | None:
@@ -312,16 +324,6 @@ def _over_the_batch(side: Traced, nodes: Sequence[Node], root: Node) -> bool:
         seen.update(new)
         todo += new
     return False
-
-
-def saturated(reference: Array, quantised: Array) -> float:
-    """Share of a quantised tensor's elements that stand at its largest or smallest value, where the
-    reference goes beyond."""
-    top, bottom = float(quantised.max()), float(quantised.min())
-    if top == bottom:
-        return 0.0
-    beyond = ((quantised >= top) & (reference > top)) | ((quantised <= bottom) & (reference < bottom))
-    return float(np.mean(beyond))
 
 
 def numeric(x: Array, y: Array) -> tuple[str, str] | None:

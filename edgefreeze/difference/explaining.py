@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefreeze.conversion import log_file
 from edgefreeze.device.tensors import decode, encode
-from edgefreeze.difference import causes, cut, pairing, variants
+from edgefreeze.difference import causes, cut, pairing, scales, variants
 from edgefreeze.difference.causes import Cause
 from edgefreeze.difference.pairing import UNLIKE, Match
 from edgefreeze.difference.traced import Traced
@@ -25,11 +25,6 @@ EXPLAINED = 0.1
 _MOST_VARIANTS = 64
 
 Region = tuple[list[Node], list[str]]
-
-
-def mixed(a: Traced, b: Traced) -> bool:
-    """Whether one is quantised and the other not: then every tensor is off by its rounding."""
-    return bool(a.scales) != bool(b.scales)
 
 
 def cause(
@@ -49,8 +44,8 @@ def cause(
     maker, other = a.graph.producers(), b.graph.producers()
     left, right = maker.get(match.a), other.get(match.b)
     back = {m.b: m.a for m in matches}
-    found: Cause | None = None
-    if a.kind == b.kind and left is not None and right is not None:
+    found = _quantised(a, b, match, mine[0], theirs[0]) if causes.mixed(a, b) else None
+    if found is None and a.kind == b.kind and left is not None and right is not None:
         found = causes.structural(a, b, left, right, back) or causes.in_bodies(a, b, left, right)
     found = found or causes.training_mode(a, mine[0], b, theirs[0])
     if found is not None:
@@ -64,6 +59,25 @@ def cause(
             if tried is not None:
                 return tried
     return _guess(a, b, match, mine[0], theirs[0])
+
+
+def _quantised(a: Traced, b: Traced, match: Match, mine: list[Node], theirs: list[Node]) -> Cause | None:
+    """What is wrong with the scales, where one side has some."""
+    side, nodes = (a, mine) if a.scales else (b, theirs)
+    found = scales.at_odds(side, nodes)
+    x, y = a.values[match.a], _turned(match, a, b)
+    if found is not None or x.shape != y.shape:
+        return found
+    share = scales.saturated(*((y, x) if a.scales else (x, y)))
+    if share <= 0.001:
+        return None
+    node = a.graph.producers().get(match.a)
+    sentence = (
+        f"the quantisation range of {(match.a if a.scales else match.b)!r} is too narrow: {share:.1%} of its "
+        "values are cut off; calibrate on samples like those in use"
+    )
+    name = node.name if node is not None else match.a
+    return Cause(kind="quantisation range", node=name, sentence=sentence, how="likely")
 
 
 def other_kernel(a: Traced, b: Traced, match: Match) -> Cause:
@@ -146,23 +160,15 @@ def _guess(a: Traced, b: Traced, match: Match, mine: list[Node], theirs: list[No
     """From the weights and the values alone."""
     node = a.graph.producers().get(match.a)
     name = node.name if node is not None else match.a
+    x, y = a.values[match.a], _turned(match, a, b)
     for left, right in _weights(a, mine, b, theirs):
         what = causes.weights(a.values[left], b.values[right])
-        if what is not None:
+        if what is not None and not causes.rounded(a, b, a.values[left], b.values[right]):
             user = _user(a, mine, left) or node
             sentence = (
                 f"the weights {left.removesuffix(':0')!r} of {a.name}: {what[1]} ({right!r} of {b.name})"
             )
             return Cause(kind=what[0], node=user.name if user else name, sentence=sentence, how="seen")
-    x, y = a.values[match.a], _turned(match, a, b)
-    if mixed(a, b) and x.shape == y.shape:
-        share = causes.saturated(*((y, x) if a.scales else (x, y)))
-        if share > 0.001:
-            sentence = (
-                f"the quantisation range of {match.b!r} is too narrow: {share:.1%} of its values are cut "
-                "off; calibrate on samples like those in use"
-            )
-            return Cause(kind="quantisation range", node=name, sentence=sentence, how="likely")
     what = causes.numeric(x, y)
     if what is not None:
         sentence = f"{what[1].replace('A ', a.name + ' ', 1)}: {_USUALLY.get(what[0], what[0])}"

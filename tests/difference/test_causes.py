@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgefreeze.difference import causes, measures, pairing
+from edgefreeze.difference import causes, measures, pairing, scales
 from edgefreeze.difference.traced import Traced
 from edgefreeze.inspection import graph_def
 from tests.inspection.graphs import INT32, add
@@ -56,8 +56,8 @@ def test_outputs_in_proportion_by_channel_have_another_batch_norm():
 
 def test_saturation():
     reference = RANDOM.normal(size=1000)
-    assert causes.saturated(reference, np.clip(reference, -1, 1)) > 0.2
-    assert causes.saturated(reference, reference) == 0
+    assert scales.saturated(reference, np.clip(reference, -1, 1)) > 0.2
+    assert scales.saturated(reference, reference) == 0
 
 
 def test_the_worst_element_and_the_ratio_of_signal_to_noise():

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from edgefreeze.device.tensors import decode
+from edgefreeze.device.tensors import decode, encode
 from edgefreeze.difference import bisecting
 from edgefreeze.difference.sides import Artifact
 from edgefreeze.inspection import tflite
@@ -97,8 +97,10 @@ def test_a_wrong_scale(made, tmp_path):
     assert found.cause.kind == "quantisation scale"
 
 
-def test_a_wrong_scale_beside_the_model_in_floats(made, tmp_path):
-    """Every tensor is off by its rounding; the faulty one is off by more."""
+@pytest.mark.parametrize(("factor", "kind"), [(0.2, "quantisation range"), (2.5, "quantisation scale")])
+def test_a_wrong_scale_beside_the_model_in_floats(made, tmp_path, factor, kind):
+    """Every tensor is off by its rounding. Too small a scale cuts off; too large a one makes its own tensor
+    coarser only, and the bias of what takes it stand for something else."""
     whole = made.folder / "mobilenet_int8.tflite"
     read = tflite.read(whole)
     data = whole.read_bytes()
@@ -107,13 +109,18 @@ def test_a_wrong_scale_beside_the_model_in_floats(made, tmp_path):
         if node.op in ("CONV_2D", "DEPTHWISE_CONV_2D")
         and data.count(np.float32(read.quantisation[node.outputs[0]].scales[0]).tobytes()) == 1
     ]  # fmt: skip
-    faulty = single[3]
-    (tmp_path / "faulty.tflite").write_bytes(faults.scaled(whole, read.quantisation[faulty].scales[0], 2.5))
+    faulty = single[3]  # an early one: what a random network computes late hardly hangs on the input
+    (tmp_path / "faulty.tflite").write_bytes(
+        faults.scaled(whole, read.quantisation[faulty].scales[0], factor)
+    )
+    typical = np.random.default_rng(9).standard_normal((1, 48, 48, 3)).astype("f")  # as it was calibrated on
+    (tmp_path / "in.npz").write_bytes(encode({"keras_tensor": typical}))
     a = made.side("mobilenet", tmp_path / "faulty.tflite")
     b = made.side("mobilenet", made.file("mobilenet", "model.tflite"))
-    found = bisecting.bisect(a, b, None, tmp_path / "out", None, Silent()).parting
+    found = bisecting.bisect(a, b, tmp_path / "in.npz", tmp_path / "out", None, Silent()).parting
     assert found is not None
-    assert found.output == faulty
+    assert found.node == faulty
+    assert found.cause.kind == kind
 
 
 def test_a_weight_that_no_input_reaches_is_named(tmp_path):
