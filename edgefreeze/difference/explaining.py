@@ -151,9 +151,12 @@ def _tried(
 
 
 def _off(found: Any, expected: Any) -> float:
-    if found is None or found.shape != expected.shape:
+    """How far off a result is. Before the change that was tried the shapes may have differed, so that the
+    layout in which they belong together is known only now."""
+    if found is None:
         return UNLIKE
-    return pairing.distance(found, expected)[1]
+    turned = [array for _, array in pairing.layouts(found.shape, expected)]
+    return min((pairing.distance(found, array)[1] for array in turned), default=UNLIKE)
 
 
 def _guess(a: Traced, b: Traced, match: Match, mine: list[Node], theirs: list[Node]) -> Cause:
