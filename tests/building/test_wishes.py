@@ -16,7 +16,7 @@ from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Silent
 from edgefreeze.targets import Format, Freeze
-from edgefreeze.types import Artifact, Conversion, GoldenData
+from edgefreeze.types import Artifact, Conversion, GoldenData, Tensor
 
 X86 = targets.load("x86")
 
@@ -122,6 +122,15 @@ def test_a_folder_of_calibration_data_needs_files(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(b"x")
     calibration.check(tmp_path)
+
+
+def test_a_tolerance_of_an_output_goes_with_every_artifact_and_an_unknown_one_is_named() -> None:
+    outputs = tuple(Tensor(name=n, tensor=n, dtype="float32", shape=None) for n in ("first", "second"))
+    made = conversion._with_tolerances(result(outputs=outputs), {"first": 0.25})
+    assert [a.tolerances for a in made.artifacts] == [{"first": 0.25}]
+    with pytest.raises(Failure, match="did you mean 'second'") as caught:
+        conversion._with_tolerances(result(outputs=outputs), {"secnd": 0.25})
+    assert (caught.value.code, caught.value.expected) == ("usage", "first, second")
 
 
 # --- the cache

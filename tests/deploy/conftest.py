@@ -17,7 +17,7 @@ import pytest
 
 import edgefreeze.cache
 import edgefreeze.deploy
-from edgefreeze import targets
+from edgefreeze import accuracy, targets
 from edgefreeze.build import Built, build
 from edgefreeze.cli import main
 from edgefreeze.progress import Silent
@@ -75,8 +75,11 @@ def own_build_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
 def prebuilt(releases: dict[str, Built], monkeypatch: pytest.MonkeyPatch) -> None:
     """deploy() takes the releases made before, so that a test costs a second and not a conversion."""
 
-    def ready(model: Path, target: Any, *, out: Path, app: str, **_: Any) -> Built:
+    def ready(model: Path, target: Any, *, out: Path, app: str, options: Any, wish: Any, **_: Any) -> Built:
         built = releases[model.name]
+        if wish.evaluation is not None:
+            data = accuracy.open_data(wish.evaluation)
+            built = replace(built, evaluation=accuracy.reference(model, data, options))
         shutil.copytree(built.release.folder, out, dirs_exist_ok=True)
         # The target may be another one (other limits): the release is that of x86 in any case.
         return replace(built, release=manifest.load(out))

@@ -44,8 +44,8 @@ def test_without_calibration_data_integers_are_refused_and_the_rest_is_made(smal
     request = cells.request(folder, cells.CI, folder / "uncalibrated", wanted, calibration=None)
     made = cells.proved(request, folder / "uncalibrated").artifacts
     assert [a.status for a in made] == ["refused", "refused", "verified"]
-    assert made[0].reason.startswith("tflite in int8 needs --calibration")
-    assert made[1].reason.startswith("onnx in int8 needs --calibration")
+    assert made[0].reason.startswith("tflite:int8 needs --calibration")
+    assert made[1].reason.startswith("onnx:int8 needs --calibration")
 
 
 def test_few_calibration_samples_are_noted_on_what_they_made(small, folder, tmp_path):
@@ -77,15 +77,6 @@ def test_an_older_opset_is_written(small, folder):
     made = cells.proved(request, folder / "opset13").artifacts
     assert [a.status for a in made] == ["verified"] * 2
     assert all("opset 13" in a.method for a in made)
-
-
-def test_a_tolerance_by_output_leaves_the_others_as_they_are(folder):
-    cells.make(folder, "several_outputs")
-    request = cells.request(folder, "several_outputs", folder / "tolerance", LITE)
-    request["formats"][0]["tolerance"] = {"first": 0.0}
-    (made,) = cells.proved(request, folder / "tolerance").artifacts
-    assert made.tolerance == {"first": 0.0, "second": 1e-4, "best": 1e-4, "hidden": 1e-4}
-    assert {o.name: o.tolerance for o in made.parity.outputs} == made.tolerance
 
 
 def test_tables_travel_in_the_frozen_saved_model_and_are_named_elsewhere(models, tmp_path):
