@@ -119,7 +119,8 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
         with clock("probe"):
             progress.step("probe", "looking at the device")
             facts = session.probe(helper)
-            _check_board(target, facts, device, progress)
+            for warning in session.require_board(target, facts, device.name):
+                progress.note(f"{device.name}: {warning}")
             choices = choose_runtimes(formats, target, facts, progress)
         formats = tuple(f for f in formats if runtimes.table().of_format(f.format) in choices)
         with _scratch() as out:
@@ -322,21 +323,6 @@ def _announce(ship: ShipPlan, helper: Helper, progress: Progress) -> None:
                 f"TensorFlow for {helper.where} weighs {size(tree.bytes)} unpacked. It is sent once;"
                 " --no-tf leaves it out, and with it the frozen graph and the SavedModel."
             )
-
-
-def _check_board(target: Target, facts: DeviceFacts, device: Device, progress: Progress) -> None:
-    fatal, warnings = target.mismatches(facts.machine, facts.board, facts.cpu_model)
-    if fatal:
-        raise Failure(
-            "device-mismatch",
-            f"{device.name}: {fatal}",
-            expected=" or ".join(target.match.machine),
-            found=f"{facts.machine} ({facts.board or facts.cpu_model or 'board unknown'})",
-            device_state="probed only; unchanged",
-            next="edgefreeze targets list",
-        )
-    for warning in warnings:
-        progress.note(f"{device.name}: {warning}")
 
 
 def _active_there(helper: Helper, app: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefreeze.cli import output
-from edgefreeze.cli.options import Where, names_callback, on_options, output_options
+from edgefreeze.cli.options import Where, on_options, output_options, side_options
 from edgefreeze.cli.verify import on_device
 from edgefreeze.errors import Failure
 
@@ -49,23 +49,7 @@ Examples:
     "Default: 2e-5, or 0.1 beside a quantised model.",
 )
 @on_options
-@click.option("--signature", metavar="NAME", help="The signature of both, where they have several.")
-@click.option("--format", "format_name", metavar="FORMAT", help="Which artifact of a release folder.")
-@click.option(
-    "--outputs",
-    metavar="NAME,…",
-    multiple=True,
-    callback=names_callback,
-    help="Outputs of a graph that names none: node or node:i.",
-)
-@click.option(
-    "--inputs",
-    metavar="NAME,…",
-    multiple=True,
-    callback=names_callback,
-    help="Inputs of a graph that names none: node or node:i.",
-)
-@click.option("--trust", is_flag=True, help="Let code run that a model brings (Lambda layers, pickles).")
+@side_options
 @output_options
 def command(
     a: Path,

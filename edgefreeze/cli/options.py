@@ -67,6 +67,34 @@ def names_callback(ctx: click.Context, param: click.Parameter, value: tuple[str,
     return tuple(name.strip() for given in value for name in given.split(",") if name.strip())
 
 
+_SIDES = (
+    click.option("--signature", metavar="NAME", help="The signature of both, where they have several."),
+    click.option("--format", "format_name", metavar="FORMAT", help="Which artifact of a release folder."),
+    click.option(
+        "--outputs",
+        metavar="NAME,…",
+        multiple=True,
+        callback=names_callback,
+        help="Outputs of a graph that names none: node or node:i.",
+    ),
+    click.option(
+        "--inputs",
+        metavar="NAME,…",
+        multiple=True,
+        callback=names_callback,
+        help="Inputs of a graph that names none: node or node:i.",
+    ),
+    click.option("--trust", is_flag=True, help="Let code run that a model brings (Lambda layers, pickles)."),
+)
+
+
+def side_options(function: F) -> F:
+    """What two models that are compared are: --signature, --format, --outputs, --inputs, --trust."""
+    for option in reversed(_SIDES):
+        function = option(function)
+    return function
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
     """What --target, --host, --targets and edgefreeze.toml lead to."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import Where, app_option, names_callback, on_options, output_options
+from edgefreeze.cli.options import Where, app_option, on_options, output_options, side_options
 from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
@@ -52,23 +52,7 @@ Examples:
 )
 @on_options
 @app_option
-@click.option("--signature", metavar="NAME", help="The signature of both, where they have several.")
-@click.option("--format", "format_name", metavar="FORMAT", help="Which artifact of a release folder.")
-@click.option(
-    "--outputs",
-    metavar="NAME,…",
-    multiple=True,
-    callback=names_callback,
-    help="Outputs of a graph that names none: node or node:i.",
-)
-@click.option(
-    "--inputs",
-    metavar="NAME,…",
-    multiple=True,
-    callback=names_callback,
-    help="Inputs of a graph that names none: node or node:i.",
-)
-@click.option("--trust", is_flag=True, help="Let code run that a model brings (Lambda layers, pickles).")
+@side_options
 @output_options
 def command(
     a: Path | None,

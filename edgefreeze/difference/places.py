@@ -115,16 +115,7 @@ def there(helper: Helper, target: Target, progress: Progress) -> There:
     """A connected device as a place. Raises Failure device-mismatch where it is another architecture's."""
     progress.step("probe", "looking at the device")
     facts = session.probe(helper)
-    fatal, _ = target.mismatches(facts.machine, facts.board, facts.cpu_model)
-    if fatal:
-        raise Failure(
-            "device-mismatch",
-            f"{helper.where}: {fatal}",
-            expected=" or ".join(target.match.machine),
-            found=f"{facts.machine} ({facts.board or facts.cpu_model or 'board unknown'})",
-            device_state="probed only; unchanged",
-            next="edgefreeze targets list",
-        )
+    session.require_board(target, facts, helper.where)
     return There(helper=helper, target=target, facts=facts)
 
 

@@ -15,6 +15,7 @@ from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Release
 from edgefreeze.ship.admission import Trust
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan, binding, everything, plan
+from edgefreeze.targets import Target
 from edgefreeze.text import clean, short, size
 from edgefreeze.transport.client import Helper, Upload
 from edgefreeze.types import DeviceFacts, Parity
@@ -55,6 +56,22 @@ def probe(helper: Helper) -> DeviceFacts:
             "protocol", f"{helper.where}: the probe's answer makes no sense: {clean(str(error), 200)}"
         ) from None
     return _cleaned(facts)
+
+
+def require_board(target: Target, facts: DeviceFacts, where: str) -> tuple[str, ...]:
+    """In what the board differs from the target though a release may run there. Raises Failure
+    device-mismatch where it cannot."""
+    fatal, warnings = target.mismatches(facts.machine, facts.board, facts.cpu_model)
+    if fatal:
+        raise Failure(
+            "device-mismatch",
+            f"{where}: {fatal}",
+            expected=" or ".join(target.match.machine),
+            found=f"{facts.machine} ({facts.board or facts.cpu_model or 'board unknown'})",
+            device_state="probed only; unchanged",
+            next="edgefreeze targets list",
+        )
+    return warnings
 
 
 def _cleaned(facts: DeviceFacts) -> DeviceFacts:

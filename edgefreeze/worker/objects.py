@@ -154,4 +154,4 @@ def _of(function: Any, inputs: Sequence[Tensor], keep: Any) -> Source:
 
 
 def _no_folder(folder: Path) -> None:
-    raise NotImplementedError("only the frozen graph is made of an object")
+    raise Failure("internal", "Only the frozen graph is made of an object.")

@@ -128,6 +128,35 @@ def test_calibration_data_that_does_not_fit_the_model(made: Path, run: Run, tmp_
         assert not (tmp_path / "r").exists()
 
 
+def test_folders_of_images_calibrate_and_evaluate(made: Path, run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    with np.load(made / "right.npz") as data:
+        images, labels = (data["image"] * 255).astype(np.uint8), data["label"]
+    # The classes are the folders in the order of their names: here the model's own numbers.
+    classes = sorted({int(label) for label in labels})
+    assert len(classes) > 1  # else any order of the folders would do
+    for number in range(10):
+        (tmp_path / "images" / f"class{number}").mkdir(parents=True)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        Image.fromarray(image).save(tmp_path / "images" / f"class{label}" / f"{index:03}.png")
+    for number in set(range(10)) - set(classes):
+        Image.fromarray(images[0]).save(tmp_path / "images" / f"class{number}" / "x.png")
+    status, document = run(
+        "build", made / "cnn.keras", "--format", "tflite:int8", "--calibration", tmp_path / "images",
+        "--eval", tmp_path / "images", "--normalise", "0..1", "-o", tmp_path / "r",
+    )  # fmt: skip
+    assert status == 0, document
+    (int8,) = [a for a in document["artifacts"] if a["precision"] == "int8"]  # type: ignore[attr-defined]
+    assert int8["status"] == "verified"
+    rows = 120 + 10 - len(classes)
+    found = {a["format"]: a for a in document["accuracy"]}  # type: ignore[attr-defined]
+    assert found["frozen_pb"]["rows"] == rows
+    # The images that stand in for empty classes are wrong, and a pixel's last bit may turn a close call.
+    assert found["frozen_pb"]["original"] >= 0.95 * 120 / rows
+    assert found["frozen_pb"]["accuracy"] == found["frozen_pb"]["original"]
+
+
 def test_an_export_is_proved_and_written(made: Path, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "m.onnx"
     status, document = run("export", made / "cnn.keras", "--format", "onnx", "--opset", 15, "-o", out)
