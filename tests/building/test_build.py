@@ -133,15 +133,15 @@ def test_folders_of_images_calibrate_and_evaluate(made: Path, run: Run, tmp_path
 
     with np.load(made / "right.npz") as data:
         images, labels = (data["image"] * 255).astype(np.uint8), data["label"]
-    # The classes are the folders in the order of their names: here the model's own numbers.
-    classes = sorted({int(label) for label in labels})
-    assert len(classes) > 1  # else any order of the folders would do
+    # The classes are the folders in the order of their names: here the model's own numbers. Each has a file,
+    # so that the numbers hold; what stands in for an empty class is wrong.
+    assert len(set(labels.tolist())) >= 4
     for number in range(10):
         (tmp_path / "images" / f"class{number}").mkdir(parents=True)
+        if number not in labels:
+            Image.fromarray(images[0]).save(tmp_path / "images" / f"class{number}" / "x.png")
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         Image.fromarray(image).save(tmp_path / "images" / f"class{label}" / f"{index:03}.png")
-    for number in set(range(10)) - set(classes):
-        Image.fromarray(images[0]).save(tmp_path / "images" / f"class{number}" / "x.png")
     status, document = run(
         "build", made / "cnn.keras", "--format", "tflite:int8", "--calibration", tmp_path / "images",
         "--eval", tmp_path / "images", "--normalise", "0..1", "-o", tmp_path / "r",
@@ -149,11 +149,11 @@ def test_folders_of_images_calibrate_and_evaluate(made: Path, run: Run, tmp_path
     assert status == 0, document
     (int8,) = [a for a in document["artifacts"] if a["precision"] == "int8"]  # type: ignore[attr-defined]
     assert int8["status"] == "verified"
-    rows = 120 + 10 - len(classes)
+    rows = 120 + 10 - len(set(labels.tolist()))
     found = {a["format"]: a for a in document["accuracy"]}  # type: ignore[attr-defined]
     assert found["frozen_pb"]["rows"] == rows
-    # The images that stand in for empty classes are wrong, and a pixel's last bit may turn a close call.
-    assert found["frozen_pb"]["original"] >= 0.95 * 120 / rows
+    # A pixel's last bit may turn a close call.
+    assert found["frozen_pb"]["original"] >= 0.9 * 120 / rows
     assert found["frozen_pb"]["accuracy"] == found["frozen_pb"]["original"]
 
 
