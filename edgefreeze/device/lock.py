@@ -16,6 +16,12 @@ def utc_now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def utc_instant() -> str:
+    """The same with microseconds, "2026-11-21T11:08:00.123456Z", for the order of two logs' entries."""
+    seconds, rest = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(seconds)) + "%06dZ" % (rest // 1000)
+
+
 class AppLock:
     """The write lock of an app. The file says who holds it, since when and in which process."""
 

@@ -6,7 +6,7 @@ import os
 from typing import Any, Dict, List, Optional
 
 from edgefreeze.device import checks, files, protocol
-from edgefreeze.device.lock import utc_now
+from edgefreeze.device.lock import utc_instant
 
 EMPTY, TRIAL, COMMITTED = "EMPTY", "TRIAL", "COMMITTED"
 MAX_HISTORY = 1 << 20
@@ -116,7 +116,7 @@ class Memory:
     ) -> None:
         """Append an entry, durably; the oldest go once there are far too many."""
         entry = {
-            "time": utc_now(),
+            "time": utc_instant(),
             "event": event,
             "release": release,
             "previous": previous,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -310,7 +311,11 @@ def event_table(entries: list[dict[str, Any]]) -> Table:
     table = _table("time", "event", "release", "before", "who", "detail")
     for entry in entries:
         table.add_row(
-            entry["time"] or "", entry["event"] or "", short(entry["release"]), short(entry["previous"]),
-            entry["who"] or "", entry["detail"] or "",
+            _to_the_second(entry["time"] or ""), entry["event"] or "", short(entry["release"]),
+            short(entry["previous"]), entry["who"] or "", entry["detail"] or "",
         )  # fmt: skip
     return table
+
+
+def _to_the_second(instant: str) -> str:
+    return re.sub(r"\.\d+Z$", "Z", instant)

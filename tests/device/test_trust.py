@@ -89,6 +89,18 @@ def test_a_device_that_knows_nobody_takes_unsigned_releases_and_says_so(start: A
     assert app["releases"][0]["signed"] == "unsigned"
 
 
+def test_the_history_is_in_the_order_of_what_happened_within_a_second_too(
+    start: Any, made: Any, alice: Key
+) -> None:
+    helper, unsigned, signed = start(), made(), made(content=b"m2")
+    for release, key in ((unsigned, None), (signed, alice)):
+        opened(helper, release)
+        helper.ask("stage", args(release, key))
+        activate(helper, release)
+    entries = helper.ask("history", {"app": "cam"})["entries"]
+    assert [e["event"] for e in entries] == ["activated", "signer-enrolled", "activated"]
+
+
 def test_the_first_that_signs_is_enrolled_and_from_then_on_needed(
     start: Any, made: Any, root: Path, alice: Key, mallory: Key, way: str, look: Any
 ) -> None:
