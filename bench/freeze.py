@@ -2,8 +2,9 @@
 
     python bench/freeze.py [--sizes 10,100,700,1600] [--rounds 5]
 
-Every single run is kept in results/freeze-<date>.json; the table has medians, and the median of the rounds'
-ratios to the recipe of the same round.
+Every single run is kept in results/freeze-<date>.json, size by size as they end; the table has medians, and
+the median of the rounds' ratios to the recipe of the same round. A contestant that fails, for want of memory
+say, is a result: the recipe needs some 26 times the weights.
 
 The recipe is what tutorials do: load, take the signature, convert_variables_to_constants_v2, write, import
 the file again, compare one inference. edgefreeze is the whole command: worker, gate, golden data, and the
@@ -12,6 +13,7 @@ import included; its peak is the largest resident size of any of its processes.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -20,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import in_words, keep, machine
+from record import in_words, keep, machine, today
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 4096
@@ -92,6 +94,15 @@ def against(runs: dict[str, list[dict[str, float]]], name: str, key: str) -> flo
     return statistics.median(own[key] / recipe[key] for own, recipe in pairs)
 
 
+def kept_before() -> list[dict[str, object]]:
+    """What an earlier run of this day measured, to which other sizes are added."""
+    try:
+        found: list[dict[str, object]] = json.loads(today("freeze").read_text())["results"]
+    except FileNotFoundError:
+        return []
+    return found
+
+
 def main() -> None:
     """Measure, print a table, keep every single run."""
     parser = argparse.ArgumentParser(description="Time and peak memory of freezing.")
@@ -100,7 +111,7 @@ def main() -> None:
     given = parser.parse_args()
     facts = machine()
     print(in_words(facts))
-    results = []
+    file = today("freeze")
     for size in (float(s) for s in given.sizes.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             model, out = Path(folder) / f"model-{size:g}", Path(folder) / "frozen.pb"
@@ -109,11 +120,16 @@ def main() -> None:
             )
             names = list(contestants(model, out))
             runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+            load = round(os.getloadavg()[0], 2)
             for turn in range(given.rounds):
                 for name in names[turn % len(names) :] + names[: turn % len(names)]:
                     runs[name].append(measure(contestants(model, out)[name], Path(folder) / "log"))
+        results = [entry for entry in kept_before() if entry["mb"] != size]
+        results += [
+            {"mb": size, "contestant": name, "load_1m": load, "runs": found} for name, found in runs.items()
+        ]
+        keep("freeze", facts, {"results": sorted(results, key=lambda entry: entry["mb"])})
         for name, found in runs.items():
-            results.append({"mb": size, "contestant": name, "runs": found})
             seconds = statistics.median(r["seconds"] for r in found)
             peak = statistics.median(r["peak_bytes"] for r in found) / 1e6
             failed = sum(r["status"] != 0 for r in found)
@@ -124,7 +140,7 @@ def main() -> None:
                 + (f"  {failed} of {len(found)} failed" if failed else ""),
                 flush=True,
             )
-    print(f"kept in {keep('freeze', facts, {'rounds': given.rounds, 'results': results})}")
+    print(f"kept in {file}")
 
 
 if __name__ == "__main__":

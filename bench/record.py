@@ -38,10 +38,15 @@ def in_words(facts: dict[str, Any]) -> str:
     )
 
 
+def today(name: str) -> Path:
+    """The file of a bench's results of this day."""
+    return RESULTS / f"{name}-{time.strftime('%Y%m%d', time.gmtime())}.json"
+
+
 def keep(name: str, facts: dict[str, Any], content: dict[str, Any]) -> Path:
     """Write results/<name>-<date>.json: machine and raw samples. A later run of the day replaces it."""
     RESULTS.mkdir(exist_ok=True)
-    file = RESULTS / f"{name}-{time.strftime('%Y%m%d', time.gmtime())}.json"
+    file = today(name)
     whole = {"schema": 1, "bench": name, "machine": facts, **content}
     file.write_text(json.dumps(whole, separators=(",", ":")) + "\n")
     return file
