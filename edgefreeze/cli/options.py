@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,9 @@ from edgefreeze import inventory, targets
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Config, Device
 from edgefreeze.targets import Target
+
+if TYPE_CHECKING:
+    from edgefreeze.runtimes import Sources
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -180,6 +183,29 @@ def app_option(function: F) -> F:
     """--app."""
     return click.option("-a", "--app", metavar="NAME", help="The application. Default: edgefreeze.toml's.")(
         function
+    )
+
+
+def wheels_option(function: F) -> F:
+    """--wheels."""
+    return click.option(
+        "--wheels",
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="Put runtimes together from the packages (.whl, .deb) in DIR, without a network.",
+    )(function)
+
+
+def sources(config: Config, wheels: Path | None = None, *, upgrade: bool = False) -> Sources:
+    """Where the runtimes' packages come from, by edgefreeze.toml and the options."""
+    from edgefreeze.runtimes import Sources, lock
+
+    project = Path(config.folder) / inventory.FILE
+    return Sources(
+        wheels=wheels or (config.path(config.wheels) if config.wheels else None),
+        lock=project.with_name(lock.FILE) if project.exists() else None,
+        upgrade=upgrade,
+        mirror=config.debian_mirror,
     )
 
 
