@@ -191,18 +191,22 @@ def wheels_option(function: F) -> F:
     return click.option(
         "--wheels",
         metavar="DIR",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        type=click.Path(path_type=Path),
         help="Put runtimes together from the packages (.whl, .deb) in DIR, without a network.",
     )(function)
 
 
 def sources(config: Config, wheels: Path | None = None, *, upgrade: bool = False) -> Sources:
-    """Where the runtimes' packages come from, by edgefreeze.toml and the options."""
+    """Where the runtimes' packages come from, by edgefreeze.toml and the options. Raises Failure
+    config-value where a folder is not there."""
     from edgefreeze.runtimes import Sources, lock
 
+    folder = wheels or (config.path(config.wheels) if config.wheels else None)
+    if folder is not None and not folder.is_dir():
+        raise Failure("config-value", f"{folder}: no such folder of packages", found=str(folder))
     project = Path(config.folder) / inventory.FILE
     return Sources(
-        wheels=wheels or (config.path(config.wheels) if config.wheels else None),
+        wheels=folder,
         lock=project.with_name(lock.FILE) if project.exists() else None,
         upgrade=upgrade,
         mirror=config.debian_mirror,

@@ -78,10 +78,10 @@ def closure(names: Sequence[str], stanzas: Iterable[Stanza], leave: Sequence[str
     several ways the first that is there. Pure. Raises Failure runtime-fetch where something is missing."""
     by_name: dict[str, Stanza] = {}
     providers: dict[str, str] = {}
-    for stanza in stanzas:
-        by_name.setdefault(stanza["Package"], stanza)
-        for provided in re.split(r"\s*,\s*", stanza.get("Provides", "")):
-            providers.setdefault(provided.split(" ")[0].split(":")[0], stanza["Package"])
+    for known in stanzas:
+        by_name.setdefault(known["Package"], known)
+        for provided in re.split(r"\s*,\s*", known.get("Provides", "")):
+            providers.setdefault(provided.split(" ")[0].split(":")[0], known["Package"])
     found: dict[str, Stanza] = {}
     waiting = list(names)
     while waiting:
@@ -203,7 +203,7 @@ def _of_folder(folder: Path, architecture: str) -> list[Stanza]:
     from debian.arfile import ArError
     from debian.debfile import DebError, DebFile
 
-    stanzas = []
+    stanzas: list[Stanza] = []
     for file in sorted(folder.glob("*.deb")):
         try:
             with DebFile(filename=str(file)) as deb:

@@ -68,10 +68,9 @@ def plan(
 
 def bring(helper: Helper, plan: RuntimePlan, progress: Progress) -> int:
     """Have a runtime's tree on the device; the payload bytes sent for it. Nothing is sent that is there."""
-    tree = plan.tree
-    if tree is None or helper.request("has_tree", {"id": tree.id}).get("present") is True:
+    contents, tree = _contents(helper, plan), plan.tree
+    if tree is None or not contents:
         return 0
-    contents = [Content(sha256=f.sha256, bytes=f.bytes, source=tree.folder / f.path) for f in tree.files]
     sent = send(helper, contents, plan.choice.requirement[0], progress, passing=False)
     helper.request("commit", silence_s=COMMIT_S)
     progress.step("runtime", f"putting {tree.runtime} together on the device")
@@ -79,20 +78,40 @@ def bring(helper: Helper, plan: RuntimePlan, progress: Progress) -> int:
     return sent
 
 
-def send(helper: Helper, contents: Sequence[Content], what: str, progress: Progress, *, passing: bool) -> int:
-    """Send what the device lacks of some content; the payload bytes sent. passing: it goes again with the
-    session."""
+def _contents(helper: Helper, plan: RuntimePlan) -> list[Content]:
+    """All of a tree that is not on the device; nothing of one that is."""
+    tree = plan.tree
+    if tree is None or helper.request("has_tree", {"id": tree.id}).get("present") is True:
+        return []
+    return [Content(sha256=f.sha256, bytes=f.bytes, source=tree.folder / f.path) for f in tree.files]
+
+
+def lacking(helper: Helper, plan: RuntimePlan) -> tuple[Content, ...]:
+    """What bring() would send."""
+    return _missing(helper, _contents(helper, plan))
+
+
+def _missing(helper: Helper, contents: Sequence[Content]) -> tuple[Content, ...]:
+    """Of some content, each digest once, what the device lacks."""
+    if not contents:
+        return ()
     found = helper.request("missing", {"digests": [[c.sha256, c.bytes] for c in contents]})
     missing = found.get("missing")
     if not isinstance(missing, list):
         raise Failure("protocol", f"{helper.where}: the list of missing content makes no sense")
-    lacking = list({c.sha256: c for c in contents if c.sha256 in missing}.values())
-    total = sum(c.bytes for c in lacking)
+    return tuple({c.sha256: c for c in contents if c.sha256 in missing}.values())
+
+
+def send(helper: Helper, contents: Sequence[Content], what: str, progress: Progress, *, passing: bool) -> int:
+    """Send what the device lacks of some content; the payload bytes sent. passing: it goes again with the
+    session."""
+    missing = _missing(helper, contents)
+    total = sum(c.bytes for c in missing)
     progress.step("send", f"sending {what}: {size(total)}", total)
     return helper.put(
         (
             Upload(c.sha256, c.bytes, lambda c=c: c.source.open("rb"), passing=passing)  # type: ignore[misc]
-            for c in lacking
+            for c in missing
         ),
         progress.advance,
     )
