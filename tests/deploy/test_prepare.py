@@ -126,6 +126,7 @@ def test_every_emulated_pi_infers_with_what_is_brought(
         assert deployed.json["selftest"][0]["ok"]
 
 
+@pytest.mark.slow
 def test_the_tiny_models_are_what_their_maker_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 
