@@ -33,6 +33,7 @@ from edgefreeze.exporting import Exported
 from edgefreeze.formats import FORMATS
 from edgefreeze.freezing import Frozen
 from edgefreeze.inspection.report import Inspection
+from edgefreeze.preparing import Preparation
 from edgefreeze.report import text as reports
 
 FOLDER = Path(__file__).resolve().parent
@@ -113,6 +114,7 @@ def _returned(function: Callable[..., Any]) -> tuple[str, ...]:
 JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze init": ("path", "app", "target", "model"),
     "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Outcome)),
+    "edgefreeze prepare": (*(f.name for f in dataclasses.fields(Preparation)), "bytes_sent", "bytes_needed"),
     "edgefreeze build": _returned(reports.build_fields),
     "edgefreeze export": tuple(f.name for f in dataclasses.fields(Exported)),
     "edgefreeze freeze": tuple(f.name for f in dataclasses.fields(Frozen)),
@@ -283,11 +285,15 @@ def _packages() -> str:
         for row in known.packages(runtime):
             rows.append(
                 (
-                    f"`{runtime}`", formats, f"{row.package} {row.version}", ", ".join(row.machine),
-                    row.python, row.glibc, f"{row.unpacked_mb} MB",
+                    f"`{runtime}`", formats, f"{row.package} {row.version}{_debian(row)}",
+                    ", ".join(row.machine), row.python, row.glibc, f"{row.unpacked_mb} MB",
                 )
             )  # fmt: skip
     return table(("runtime", "for", "package", "machine", "Python", "glibc from", "unpacked, about"), rows)
+
+
+def _debian(row: runtimes.Package) -> str:
+    return f", Debian's {', '.join(row.debian)}" if row.debian else ""
 
 
 # --- the house

@@ -31,7 +31,7 @@ from edgefreeze.inventory import Device, Service
 from edgefreeze.progress import Progress
 from edgefreeze.release import signing
 from edgefreeze.release.manifest import Release
-from edgefreeze.ship import admission, session
+from edgefreeze.ship import admission, provision, session
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan, check_space
 from edgefreeze.ship.session import AppState, SelfTest
 from edgefreeze.targets import Format, Target
@@ -60,6 +60,8 @@ class Request:
     """At most so many bytes a second are sent."""
     sign: Path | None = None
     """The SSH key to sign with."""
+    sources: runtimes.Sources = field(default_factory=runtimes.Sources)
+    """Where the runtimes' packages come from."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
             facts = session.probe(helper)
             for warning in session.require_board(target, facts, device.name):
                 progress.note(f"{device.name}: {warning}")
-            choices = choose_runtimes(formats, target, facts, progress)
+            choices = provision.choose(formats, target, facts, progress)
         formats = tuple(f for f in formats if runtimes.table().of_format(f.format) in choices)
         with _scratch() as out:
             with clock("build"):
@@ -136,7 +138,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
                     wish=request.wish,
                 )
             with clock("runtimes"):
-                plans = runtime_plans(built.release, choices, facts, progress)
+                plans = provision.plans(built.release, choices, facts, progress, request.sources)
             outcome = _ship(request, helper, built, plans, facts, progress, clock)
     outcome.seconds = clock.seconds
     return outcome
@@ -257,25 +259,6 @@ def run_bench(
     return collector.result(release=release.id, device=device, facts=facts, sizes=sizes)
 
 
-def choose_runtimes(
-    formats: tuple[Format, ...], target: Target, facts: DeviceFacts, progress: Progress
-) -> dict[str, runtimes.Choice]:
-    """A choice of packages for each runtime that the formats need. One that has none is left out with a
-    note, unless it is the target's first: then Failure runtime-unavailable."""
-    chosen: dict[str, runtimes.Choice] = {}
-    for fmt in formats:
-        name = runtimes.table().of_format(fmt.format)
-        if name in chosen:
-            continue
-        try:
-            chosen[name] = runtimes.choose(name, facts, target.runtimes.get(name))  # type: ignore[call-overload]
-        except Failure as failure:
-            if fmt is formats[0]:
-                raise
-            progress.note(f"{fmt.key} is left out: {failure.message} ({failure.found})")
-    return chosen
-
-
 def _deployable(formats: tuple[Format, ...], progress: Progress) -> tuple[Format, ...]:
     """Without recipes, of which no device builds anything yet. Raises Failure format-unfit without others."""
     left = tuple(entry for entry in formats if not entry.facts.recipe)
@@ -291,26 +274,6 @@ def _deployable(formats: tuple[Format, ...], progress: Progress) -> tuple[Format
             next="edgefreeze build, and trtexec on the device",
         )
     return left
-
-
-def runtime_plans(
-    release: Release, choices: dict[str, runtimes.Choice], facts: DeviceFacts, progress: Progress
-) -> tuple[RuntimePlan, ...]:
-    """The runtimes of a release's artifacts on a device, put together here where they are to be brought.
-
-    Raises Failure runtime-fetch.
-    """
-    plans = []
-    for name in dict.fromkeys(runtimes.table().of_format(a.format) for a in release.artifacts):
-        chosen = choices[name]
-        if chosen.package is None:
-            plans.append(RuntimePlan(choice=chosen, tree=None))
-            continue
-        progress.step(
-            "runtime", f"putting {chosen.requirement[0]} together for {facts.machine}, Python {facts.python}"
-        )
-        plans.append(RuntimePlan(choice=chosen, tree=runtimes.fetch(chosen, facts)))
-    return tuple(plans)
 
 
 def _announce(ship: ShipPlan, helper: Helper, progress: Progress) -> None:

@@ -79,6 +79,10 @@ class ConfigFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """The SavedModel's signature."""
     targets: str | None = None
     """A folder with targets of one's own."""
+    wheels: str | None = None
+    """A folder of wheels and .deb files from which runtimes are put together, without a network."""
+    debian_mirror: str | None = None
+    """A mirror of Debian's, for boards whose packages come from there; default: this machine's own apt's."""
     signing: Signing | None = None
     """With which key releases are signed."""
     service: Service | None = None

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgefreeze import runtimes
-from edgefreeze.deploy import choose_runtimes, runtime_plans
 from edgefreeze.device import pack as packed
 from edgefreeze.device import verification
 from edgefreeze.device.errors import DeviceError
@@ -23,7 +22,7 @@ from edgefreeze.inventory import Device
 from edgefreeze.progress import Progress
 from edgefreeze.release import signing
 from edgefreeze.release.manifest import GOLDEN, SIGNATURE, Content, Release
-from edgefreeze.ship import admission, session
+from edgefreeze.ship import admission, provision, session
 from edgefreeze.ship.plan import RuntimePlan, everything
 from edgefreeze.targets import Format, Target
 from edgefreeze.text import clean
@@ -41,14 +40,19 @@ class Brought:
 
 
 def runtimes_for(
-    device: Device, target: Target, release: Release, progress: Progress, ask: Callable[[str], str | None]
+    device: Device,
+    target: Target,
+    release: Release,
+    progress: Progress,
+    ask: Callable[[str], str | None],
+    sources: runtimes.Sources,
 ) -> Brought:
     """The runtimes that a device needs for a release, put together here. Raises Failure as deploy does."""
     progress.step("connect", f"connecting to {device.name}")
     with connect(device, ask) as helper:
         facts = session.probe(helper)
     formats = tuple(Format.of(a.key) for a in release.artifacts)
-    choices = choose_runtimes(formats, target, facts, progress)
+    choices = provision.choose(formats, target, facts, progress)
     lacking = [a.key for a in release.artifacts if runtimes.table().of_format(a.format) not in choices]
     if lacking:
         raise Failure(
@@ -56,7 +60,7 @@ def runtimes_for(
             f"{device.name} has nothing to run {', '.join(lacking)} in",
             next="build the release without it: --format",
         )
-    return Brought(facts=facts, plans=runtime_plans(release, choices, facts, progress))
+    return Brought(facts=facts, plans=provision.plans(release, choices, facts, progress, sources))
 
 
 def pack(

@@ -47,7 +47,7 @@ class Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One form in which the model is shipped; the first that was verified is the one that `run` uses."""
 
     format: Literal["frozen_pb", "saved_model", "tflite", "onnx", "tensorrt"]
-    """What is written; edgefreeze/runtimes.toml says which runtime it needs on the board."""
+    """What is written; edgefreeze/runtimes/runtimes.toml says which runtime it needs on the board."""
     precision: str | None = None
     """Of the weights and the arithmetic, see edgefreeze/formats.py; None: the format's own, float32."""
     tolerance: Tolerance | None = None
@@ -126,7 +126,7 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     bench: Bench = Bench()
     limits: Limits = Limits()
     runtimes: dict[Literal["tensorflow", "litert", "onnxruntime"], str] = {}
-    """Version rules that narrow those of edgefreeze/runtimes.toml, such as "==2.17.*"."""
+    """Version rules that narrow those of edgefreeze/runtimes/runtimes.toml, such as "==2.17.*"."""
 
 
 class Target(TargetFile, frozen=True, kw_only=True):

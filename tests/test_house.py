@@ -35,7 +35,7 @@ LAYERS = [
     {"python"},
     {"trust"},
     {"operate", "report"},
-    {"packing"},
+    {"packing", "preparing"},
     {"deploy"},
     {"build", "exporting", "inspection", "difference"},
     {"freezing", "load", "accuracy"},

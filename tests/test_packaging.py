@@ -20,7 +20,7 @@ def test_the_wheel_brings_targets_and_data(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"edgefreeze/_targets/{t.name}" for t in (ROOT / "targets").glob("*.toml")} <= names
-    assert {"edgefreeze/runtimes.toml", "edgefreeze/py.typed"} <= names
+    assert {"edgefreeze/runtimes/runtimes.toml", "edgefreeze/py.typed"} <= names
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "edgefreeze").rglob("*.py")}
     assert sources <= names
 

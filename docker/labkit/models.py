@@ -53,7 +53,8 @@ MODELS = {
     "pi4": Model(ARM64, "bookworm", "pi4-cpuinfo.txt"),
     "pi4-bullseye": Model(ARM64, "bullseye", "pi4-cpuinfo.txt"),  # Python 3.9, glibc 2.31
     "pi4-trixie": Model(ARM64, "trixie", "pi4-cpuinfo.txt"),  # Python 3.13, glibc 2.41
-    # PyPI has no NumPy for armv7l, Debian has.
-    "pi4-32bit": Model(ARMHF, "bookworm", "pi4-32bit-cpuinfo.txt", ("python3-numpy",)),
+    "pi4-32bit": Model(ARMHF, "bookworm", "pi4-32bit-cpuinfo.txt"),
+    "pi4-32bit-bullseye": Model(ARMHF, "bullseye", "pi4-32bit-cpuinfo.txt"),
+    "pi4-32bit-trixie": Model(ARMHF, "trixie", "pi4-32bit-cpuinfo.txt"),
 }
 DEFAULT = ("x86", "pi4")

@@ -18,6 +18,8 @@ from edgefreeze.cli.options import (
     device_options,
     output_options,
     sign_option,
+    sources,
+    wheels_option,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ Examples:
 @click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")
 @click.option("--no-bench", is_flag=True, help="Do not measure.")
 @click.option("--limit-rate", "rate", type=Rate(), help="Send at most so much a second: 200k, 1.5M (bytes).")
+@wheels_option
 @sign_option
 @click.option("-n", "--dry-run", is_flag=True, help="Build, prove and plan; send and switch nothing.")
 @output_options
@@ -58,6 +61,7 @@ def command(
     no_bench: bool,
     dry_run: bool,
     rate: int | None,
+    wheels: Path | None,
     sign: Path | None,
     as_json: bool,
     quiet: bool,
@@ -85,6 +89,7 @@ def command(
         service=where.config.service,
         rate=rate,
         sign=sign or where.config.signing_key,
+        sources=sources(where.config, wheels),
     )
     with show(as_json=as_json, quiet=quiet) as progress:
         outcome = deploy(request, progress, ask)

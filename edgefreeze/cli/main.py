@@ -16,6 +16,7 @@ from edgefreeze import __version__
 COMMANDS = {
     "init": "Write an edgefreeze.toml to start from.",
     "deploy": "Freeze, prove, ship, prove again, measure, and make active.",
+    "prepare": "Bring the runtimes to a board, before the day in the field.",
     "build": "Make a proved release for a kind of board, without a device.",
     "freeze": "Freeze a model into one .pb and prove it equal.",
     "export": "Convert a model to one format and prove it equal.",

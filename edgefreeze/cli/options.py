@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,9 @@ from edgefreeze import inventory, targets
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Config, Device
 from edgefreeze.targets import Target
+
+if TYPE_CHECKING:
+    from edgefreeze.runtimes import Sources
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -180,6 +183,33 @@ def app_option(function: F) -> F:
     """--app."""
     return click.option("-a", "--app", metavar="NAME", help="The application. Default: edgefreeze.toml's.")(
         function
+    )
+
+
+def wheels_option(function: F) -> F:
+    """--wheels."""
+    return click.option(
+        "--wheels",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Put runtimes together from the packages (.whl, .deb) in DIR, without a network.",
+    )(function)
+
+
+def sources(config: Config, wheels: Path | None = None, *, upgrade: bool = False) -> Sources:
+    """Where the runtimes' packages come from, by edgefreeze.toml and the options. Raises Failure
+    config-value where a folder is not there."""
+    from edgefreeze.runtimes import Sources, lock
+
+    folder = wheels or (config.path(config.wheels) if config.wheels else None)
+    if folder is not None and not folder.is_dir():
+        raise Failure("config-value", f"{folder}: no such folder of packages", found=str(folder))
+    project = Path(config.folder) / inventory.FILE
+    return Sources(
+        wheels=folder,
+        lock=project.with_name(lock.FILE) if project.exists() else None,
+        upgrade=upgrade,
+        mirror=config.debian_mirror,
     )
 
 

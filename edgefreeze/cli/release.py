@@ -11,7 +11,16 @@ import click
 
 from edgefreeze.cli import output
 from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
-from edgefreeze.cli.options import app_name, app_option, ask, output_options, sign_option, target_options
+from edgefreeze.cli.options import (
+    app_name,
+    app_option,
+    ask,
+    output_options,
+    sign_option,
+    sources,
+    target_options,
+    wheels_option,
+)
 
 if TYPE_CHECKING:
     from edgefreeze.build import Wish
@@ -48,6 +57,7 @@ Examples:
 @format_option
 @conversion_options
 @wish_options
+@wheels_option
 @sign_option
 @output_options
 def pack(
@@ -59,6 +69,7 @@ def pack(
     app: str | None,
     options: Options,
     wish: Wish,
+    wheels: Path | None,
     sign: Path | None,
     as_json: bool,
     quiet: bool,
@@ -81,7 +92,7 @@ def pack(
             release = load(source)
         else:
             release = _built(source, config, target, app, options, wish, Path(scratch), progress)
-        brought = _brought(config, target, host, release, progress) if host else None
+        brought = _brought(config, target, host, wheels, release, progress) if host else None
         fields = packing.pack(release, file, key=key, brought=brought, progress=progress)
     _print("release pack", fields, as_json)
 
@@ -106,12 +117,14 @@ def _built(
     ).release
 
 
-def _brought(config: Config, target: Target, host: str, release: Release, progress: Progress) -> Brought:
+def _brought(
+    config: Config, target: Target, host: str, wheels: Path | None, release: Release, progress: Progress
+) -> Brought:
     from edgefreeze import inventory, packing
 
     device = inventory.choose(config, target.name, target.transport, host)
     device = replace(device, python=device.python or target.python)
-    return packing.runtimes_for(device, target, release, progress, ask)
+    return packing.runtimes_for(device, target, release, progress, ask, sources(config, wheels))
 
 
 @command.command("unpack", epilog="Example:  edgefreeze release unpack doorbell.pack -o doorbell")

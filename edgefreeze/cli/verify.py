@@ -134,7 +134,7 @@ def on_device(on: Where, progress: Progress) -> Iterator[There]:
 
     progress.step("connect", f"connecting to {on.device.name}")
     with connect(on.device, options.ask) as helper:
-        yield places.there(helper, on.target, progress)
+        yield places.there(helper, on.target, progress, options.sources(on.config))
 
 
 def _tell(found: Comparison) -> None:

@@ -128,6 +128,11 @@ def _has_tree(session: Session, request: Request) -> Result:
         return {"present": session.trees.has(request.args["id"])}
 
 
+def _prepare(session: Session, request: Request) -> Result:
+    session.trees.prepare(request.args["runtime"], request.args["id"])
+    return {"prepared": session.trees.prepared()}
+
+
 def _tree(session: Session, request: Request) -> Result:
     built = session.trees.build(request.args["id"], request.args["files"], request.progress("verify"))
     return {"built": built}
@@ -330,6 +335,7 @@ OPERATIONS: Dict[str, Operation] = {
         _takes({"app": checks.name, "who": checks.line, "mode": checks.one_of("read", "write")}),
     ),
     "has_tree": Operation(_has_tree, _takes({"id": checks.digest})),
+    "prepare": Operation(_prepare, _takes({"runtime": checks.text(64, protocol.NAME), "id": checks.digest})),
     "tree": Operation(_tree, _takes({"id": checks.digest, "files": trees.check_listing})),
     "stage": Operation(
         _stage,

@@ -28,6 +28,38 @@ MAX_BLOB = 256 << 20
 Answer = Tuple[Dict[str, Any], bytes]
 
 
+LIBRARIES = "_libraries"
+"""Folder of a runtime's tree with shared libraries that its modules ask for and the device may lack."""
+
+
+def preload(paths: List[str]) -> None:
+    """Load the shared libraries that trees bring along, so that modules find them by name: nothing can be
+    installed where the system's loader looks. In whichever order works, since they need each other."""
+    waiting = [os.path.join(path, LIBRARIES, name) for path in paths for name in _listed(path)]
+    while waiting:
+        left = [library for library in waiting if not _loads(library)]
+        if len(left) == len(waiting):
+            return  # the module that needs it says what is missing
+        waiting = left
+
+
+def _listed(path: str) -> List[str]:
+    try:
+        return sorted(os.listdir(os.path.join(path, LIBRARIES)))
+    except OSError:
+        return []
+
+
+def _loads(library: str) -> bool:
+    import ctypes
+
+    try:
+        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return True
+
+
 class Runner:
     """One loaded model and its golden cases."""
 
@@ -47,6 +79,7 @@ class Runner:
         sys.pycache_prefix = args["pycache"]
         sys.path[:0] = args["sys_paths"]
         importlib.invalidate_caches()
+        preload(args["sys_paths"])
         self._artifact = args["artifact"]
         module = runtimes.find(self._artifact["runtime"])
         start = time.perf_counter_ns()

@@ -35,11 +35,15 @@ def conflicting_path(paths: List[str]) -> Optional[str]:
     return None
 
 
+check_prepared = checks.dict_of(checks.digest, checks.text(64, protocol.NAME))
+
+
 class Trees:
     """The runtimes of a device."""
 
     def __init__(self, root: str, store: Store) -> None:
         self.path = os.path.join(root, "runtimes")
+        self._prepared = os.path.join(root, "prepared.json")
         self._cache = os.path.join(root, "cache", "pycache")
         self._store = store
 
@@ -135,12 +139,32 @@ class Trees:
         files.remove_tree(folder)
         files.remove_tree(self._cache + os.path.realpath(folder))
 
+    def prepare(self, runtime: str, identity: str) -> None:
+        """Keep a tree though no release uses it yet, in place of the one that was kept for that runtime.
+
+        Raises missing-content, store-io.
+        """
+        require_tree(self, identity)
+        with storage("noting what was prepared"):
+            files.write_json(self._prepared, dict(self.prepared(), **{runtime: identity}))
+
+    def prepared(self) -> Dict[str, str]:
+        """The trees that are kept though no release need use them, by runtime."""
+        try:
+            found = files.read_json(self._prepared, check_prepared)
+        except (OSError, checks.Invalid):
+            return {}
+        assert isinstance(found, dict)
+        return found
+
     def collect(self, used: Set[str]) -> Dict[str, int]:
-        """Remove the trees that no release uses, and what broken-off builds left: {"trees"} removed.
+        """Remove the trees that neither a release uses nor prepare() keeps, and what broken-off builds left:
+        {"trees"} removed.
 
         Only within Store.exclusive().
         """
         removed = 0
+        used = used | set(self.prepared().values())
         names = files.list_folder(self.path)
         for name in names:
             if name.startswith("tmp-"):

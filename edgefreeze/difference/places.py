@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from edgefreeze import runtimes
 from edgefreeze.device.child import Runner
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.errors import Failure
@@ -86,6 +87,7 @@ class There:
     helper: Helper
     target: Target
     facts: DeviceFacts
+    sources: runtimes.Sources
 
     @property
     def name(self) -> str:
@@ -95,7 +97,7 @@ class There:
     @contextlib.contextmanager
     def opened(self, artifact: Artifact, progress: Progress) -> Iterator[Infer]:
         """As Place. Raises Failure: runtime-unavailable, disk-space, what the transport and running raise."""
-        bound = trial.bind(self.helper, self.facts, artifact.kind, self.target, progress)
+        bound = trial.bind(self.helper, self.facts, artifact.kind, self.target, progress, self.sources)
         files = [
             Placed(path=path, content=Content(sha256=digests.sha256(p), bytes=p.stat().st_size, source=p))
             for path, p in _files(artifact.path.resolve())
@@ -111,12 +113,12 @@ class There:
             yield infer
 
 
-def there(helper: Helper, target: Target, progress: Progress) -> There:
+def there(helper: Helper, target: Target, progress: Progress, sources: runtimes.Sources) -> There:
     """A connected device as a place. Raises Failure device-mismatch where it is another architecture's."""
     progress.step("probe", "looking at the device")
     facts = session.probe(helper)
     session.require_board(target, facts, helper.where)
-    return There(helper=helper, target=target, facts=facts)
+    return There(helper=helper, target=target, facts=facts, sources=sources)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,22 +87,30 @@ def binding(facts: DeviceFacts, runtimes: tuple[RuntimePlan, ...], runner: dict[
 
 
 def check_space(ship: ShipPlan, facts: DeviceFacts, keep_free_mb: int, where: str) -> None:
+    """As check_room, of what a ship brings."""
+    check_room(ship.bring, facts, keep_free_mb, where, resumed=sum(ship.offsets.values()))
+
+
+def check_room(
+    bring: Sequence[Content], facts: DeviceFacts, keep_free_mb: int, where: str, resumed: int = 0
+) -> None:
     """Raise Failure disk-space where the device cannot hold what is to come and keep its reserve.
 
-    Files of a file system with 4 KiB blocks: each is counted rounded up.
+    Files of a file system with 4 KiB blocks: each is counted rounded up. resumed: bytes that are there.
     """
-    needed = sum(-(-c.bytes // 4096) * 4096 for c in ship.bring) + keep_free_mb * 1_000_000
+    needed = sum(-(-c.bytes // 4096) * 4096 for c in bring) + keep_free_mb * 1_000_000
+    coming = sum(c.bytes for c in bring) - resumed
     if facts.disk_free_bytes is not None and facts.disk_free_bytes < needed:
         raise Failure(
             "disk-space",
             f"{where}: too little space on the device",
-            expected=f"{size(needed)} free ({size(ship.bytes_needed)} to bring, {keep_free_mb} MB reserve)",
+            expected=f"{size(needed)} free ({size(coming)} to bring, {keep_free_mb} MB reserve)",
             found=f"{size(facts.disk_free_bytes)} free",
             retry_safe=True,
             next="free some space there, or leave TensorFlow out: --no-tf",
         )
     # Content is linked into its place, so a file costs one inode; folders come on top.
-    inodes = len(ship.bring) + len(ship.bring) // 4 + 64
+    inodes = len(bring) + len(bring) // 4 + 64
     if facts.disk_free_inodes is not None and 0 < facts.disk_free_inodes < inodes:
         raise Failure(
             "disk-space",

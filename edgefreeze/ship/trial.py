@@ -13,10 +13,10 @@ from edgefreeze import runtimes
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Content
-from edgefreeze.ship.plan import RuntimePlan, binding
+from edgefreeze.ship import provision
+from edgefreeze.ship.plan import binding
 from edgefreeze.targets import Target
-from edgefreeze.text import size
-from edgefreeze.transport.client import Helper, Upload
+from edgefreeze.transport.client import Helper
 from edgefreeze.types import DeviceFacts
 
 TIMEOUT_S = 600.0
@@ -61,7 +61,7 @@ def brought(
 
     bound: as of `bind`. Raises Failure: what sending, loading and running raise.
     """
-    _send(helper, [f.content for f in files], f"the {artifact['format']}", progress, passing=True)
+    provision.send(helper, [f.content for f in files], f"the {artifact['format']}", progress, passing=True)
     listing = [{"path": f.path, "sha256": f.content.sha256, "bytes": f.content.bytes} for f in files]
     args = {"artifact": dict(artifact), "files": listing, "binding": bound}
     with _unloaded(helper):
@@ -70,43 +70,20 @@ def brought(
 
 
 def bind(
-    helper: Helper, facts: DeviceFacts, format_name: str, target: Target, progress: Progress
+    helper: Helper,
+    facts: DeviceFacts,
+    format_name: str,
+    target: Target,
+    progress: Progress,
+    sources: runtimes.Sources,
 ) -> dict[str, Any]:
     """Which interpreter and packages run a format on the device; the packages are brought where they are not
-    there. Raises Failure runtime-unavailable."""
+    there. Raises Failure runtime-unavailable, runtime-fetch."""
     name = runtimes.table().of_format(format_name)
     choice = runtimes.choose(name, facts, target.runtimes.get(name))  # type: ignore[call-overload]
-    tree = None
-    if choice.package is not None:
-        progress.step("runtime", f"putting {choice.requirement[0]} together for {facts.machine}")
-        tree = runtimes.fetch(choice, facts)
-        if helper.request("has_tree", {"id": tree.id}).get("present") is not True:
-            contents = [
-                Content(sha256=f.sha256, bytes=f.bytes, source=tree.folder / f.path) for f in tree.files
-            ]
-            _send(helper, contents, choice.requirement[0], progress, passing=False)
-            helper.request("commit", silence_s=TIMEOUT_S)
-            helper.request("tree", {"id": tree.id, "files": tree.listing()})
-    return binding(facts, (RuntimePlan(choice=choice, tree=tree),), runtimes.table().runner)
-
-
-def _send(
-    helper: Helper, contents: Sequence[Content], what: str, progress: Progress, *, passing: bool
-) -> None:
-    found = helper.request("missing", {"digests": [[c.sha256, c.bytes] for c in contents]})
-    missing = found.get("missing")
-    if not isinstance(missing, list):
-        raise Failure("protocol", f"{helper.where}: the list of missing content makes no sense")
-    lacking = list({c.sha256: c for c in contents if c.sha256 in missing}.values())
-    total = sum(c.bytes for c in lacking)
-    progress.step("send", f"sending {what}: {size(total)}", total)
-    helper.put(
-        (
-            Upload(c.sha256, c.bytes, lambda c=c: c.source.open("rb"), passing=passing)  # type: ignore[misc]
-            for c in lacking
-        ),
-        progress.advance,
-    )
+    plan = provision.plan(choice, facts, progress, sources)
+    provision.bring(helper, plan, progress)
+    return binding(facts, (plan,), runtimes.table().runner)
 
 
 def _infer(helper: Helper) -> Infer:

@@ -356,3 +356,36 @@ def test_the_helper_kills_a_working_runner_when_the_host_is_gone(start: Any, rel
     assert helper.close() == 0
     assert time.monotonic() - began < 5
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_libraries_that_a_tree_brings_are_loaded_first_in_whichever_order_works(tmp_path: Path) -> None:
+    """A module's library asks for a second one by name, and no system folder has either."""
+    tree = tmp_path / "tree"
+    (tree / "_libraries").mkdir(parents=True)
+    source = tmp_path / "code.c"
+
+    def library(name: str, code: str, *links: Path) -> Path:
+        source.write_text(code)
+        out = tree / name
+        command = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{out.name}", "-o", out, source, *links]
+        subprocess.run(command, check=True)
+        return out
+
+    second = library("_libraries/libz-second.so.1", "int second(void) { return 42; }")
+    first = library(
+        "_libraries/liba-first.so.1", "int second(void); int first(void) { return second(); }", second
+    )
+    library("module.so", "int first(void); int answer(void) { return first(); }", first)
+    (tree / "_libraries" / "no-library").write_text("")
+    code = (
+        "import ctypes, sys; from edgefreeze.device import runner; tree = sys.argv[1]\n"
+        "if sys.argv[2] == 'yes': runner.preload(['/nowhere', tree])\n"
+        "print(ctypes.CDLL(tree + '/module.so').answer())"
+    )
+    root = str(Path(__file__).resolve().parents[2])
+    for asked, status, out in (("yes", 0, "42\n"), ("no", 1, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, tree, asked],
+            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": root},
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (status, out), done.stderr

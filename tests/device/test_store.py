@@ -317,6 +317,27 @@ def test_what_no_tree_can_be(tmp_path: Path, look: Any) -> None:
     assert caught.value.code == "missing-content"
 
 
+def test_a_prepared_tree_stays_until_another_is_prepared(tmp_path: Path, look: Any) -> None:
+    found, identity, listing = built(tmp_path, look, CONTENTS)
+    with pytest.raises(DeviceError) as caught:
+        found.prepare("litert", identity)
+    assert caught.value.code == "missing-content"
+    found.build(identity, listing, lambda done, total: None)
+    found.prepare("litert", identity)
+    assert found.collect(set()) == {"trees": 0}
+    other = listing[:1]
+    found.build(trees.tree_id(other), other, lambda done, total: None)
+    found.prepare("litert", trees.tree_id(other))
+    assert found.prepared() == {"litert": trees.tree_id(other)}
+    assert found.collect(set()) == {"trees": 1}
+    assert not found.has(identity)
+
+    # What somebody else wrote there keeps nothing, and is in nobody's way.
+    (tmp_path / "prepared.json").write_text('{"litert": "../.."}')
+    assert found.prepared() == {}
+    assert found.collect(set()) == {"trees": 1}
+
+
 def test_trees_that_nothing_uses_go(tmp_path: Path, look: Any) -> None:
     found, identity, listing = built(tmp_path, look, CONTENTS)
     found.build(identity, listing, lambda done, total: None)

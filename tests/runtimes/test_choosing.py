@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -26,6 +25,10 @@ PI4 = DeviceFacts(
         ("litert", "aarch64", "3.11.2", "glibc 2.36", "ai-edge-litert>=2.2"),
         ("litert", "aarch64", "3.10.1", "glibc 2.31", "ai-edge-litert==2.1.0"),
         ("litert", "aarch64", "3.9.2", "glibc 2.31", "ai-edge-litert==1.4.0"),
+        ("litert", "aarch64", "3.8.10", "glibc 2.31", "tflite-runtime==2.13.0"),
+        ("litert", "armv7l", "3.11.2", "glibc 2.36", "tflite-runtime==2.14.0"),
+        ("litert", "armv7l", "3.9.2", "glibc 2.31", "tflite-runtime==2.13.0"),
+        ("tensorflow", "aarch64", "3.8.10", "glibc 2.31", "tensorflow==2.13.1"),
         ("onnxruntime", "aarch64", "3.10.12", "glibc 2.35", "onnxruntime==1.23.2"),
         ("onnxruntime", "aarch64", "3.8.10", "glibc 2.31", "onnxruntime==1.19.2"),
     ],
@@ -59,7 +62,8 @@ def test_the_target_narrows_the_version() -> None:
 @pytest.mark.parametrize(
     ("facts", "why"),
     [
-        (replace(PI4, machine="armv7l"), "is for x86_64, aarch64"),
+        (replace(PI4, machine="riscv64"), "is for x86_64, aarch64"),
+        (replace(PI4, machine="armv7l", python="3.13.5"), "needs Python ==3.11.*"),
         (replace(PI4, python="3.7.3"), "needs Python"),
         (replace(PI4, libc="glibc 2.19"), "needs glibc"),
         (replace(PI4, libc="musl 1.2"), "needs glibc"),
@@ -76,38 +80,10 @@ def test_where_nothing_fits_each_reason_is_given(facts: DeviceFacts, why: str) -
 def test_the_platform_that_is_resolved_for() -> None:
     assert runtimes.platform_tag(PI4) == "aarch64-manylinux_2_36"
     assert runtimes.platform_tag(replace(PI4, libc="glibc 2.30")) == "aarch64-manylinux_2_28"
+    assert runtimes.platform_tag(replace(PI4, machine="armv7l")) == "armv7l-manylinux_2_36"
     assert runtimes.platform_tag(replace(PI4, libc="glibc 2.45")) == "aarch64-manylinux_2_40"
 
 
 def test_a_bad_rule_of_a_target_is_named() -> None:
     with pytest.raises(Failure, match="'about two' is no version rule"):
         runtimes.choose("litert", PI4, "about two")
-
-
-def test_a_small_tree_is_put_together_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    row = runtimes.Package(
-        package="flatbuffers", version="==25.12.19", machine=("aarch64",), python=">=3.8", glibc="2.17",
-        unpacked_mb=1, exclude=("flatbuffers/flexbuffers.py",),
-    )  # fmt: skip
-    choice = runtimes.Choice(runtime="litert", own=None, package=row, requirement=("flatbuffers==25.12.19",))
-    tree = runtimes.fetch(choice, PI4)
-    paths = [file.path for file in tree.files]
-    assert "flatbuffers/__init__.py" in paths
-    assert "flatbuffers/flexbuffers.py" not in paths
-    assert tree.packages == {"flatbuffers": "25.12.19"}
-    monkeypatch.setattr(runtimes, "_install", lambda *_: pytest.fail("fetched twice"))
-    assert runtimes.fetch(choice, PI4) == tree
-
-
-def test_a_package_that_does_not_exist_is_an_error_in_uvs_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    row = runtimes.table().litert[0]
-    choice = runtimes.Choice(runtime="litert", own=None, package=row, requirement=("ai-edge-litert==0.0.77",))
-    with pytest.raises(Failure) as caught:
-        runtimes.fetch(choice, PI4)
-    assert caught.value.code == "runtime-fetch"
-    assert "0.0.77" in (caught.value.found or "")
-    assert not list((tmp_path / "edgefreeze" / "runtimes").iterdir())

@@ -1,0 +1,57 @@
+"""What `prepare` did, for a terminal and as the fields of its --json document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.table import Table
+
+from edgefreeze.preparing import Preparation, Prepared
+from edgefreeze.text import duration, short, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def fields(found: Preparation) -> dict[str, Any]:
+    """The fields of the --json document."""
+    document: dict[str, Any] = msgspec.to_builtins(found)
+    return document | {
+        "bytes_sent": 0 if found.dry_run else found.bytes_sent,
+        "bytes_needed": found.bytes_sent,
+    }
+
+
+def show(console: Console, found: Preparation) -> None:
+    """A line for each runtime."""
+    if found.dry_run:
+        console.print(f"Dry run: {size(found.bytes_sent)} would go to {found.device}; nothing was sent.")
+    else:
+        where = " (emulated)" if found.emulated else ""
+        console.print(
+            f"[bold green]{found.device}{where} is prepared.[/] Sent {size(found.bytes_sent)};"
+            f" {duration(found.seconds)} in all."
+        )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("runtime", "packages", "size", "tree", "infers", "for"):
+        table.add_column(column, overflow="fold")
+    for runtime in found.runtimes:
+        table.add_row(
+            runtime.runtime, _packages(runtime), size(runtime.bytes) if runtime.tree else "–",
+            short(runtime.tree) if runtime.tree else "the device's own", _infers(runtime),
+            ", ".join(runtime.formats),
+        )  # fmt: skip
+    console.print(table)
+    if not found.dry_run:
+        host = "" if found.device == "local" else f" --host {found.device}"
+        console.print(f"\n[bold]Next[/]\n  edgefreeze deploy MODEL --target {found.target}{host}")
+
+
+def _packages(runtime: Prepared) -> str:
+    listed = [f"{name} {version}" for name, version in runtime.packages.items()]
+    return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
+
+
+def _infers(runtime: Prepared) -> str:
+    return "not tried" if runtime.ok is None else f"yes, {duration(runtime.seconds or 0.0)}"
