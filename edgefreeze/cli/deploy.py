@@ -82,7 +82,7 @@ def command(
         wish=wish,
         bench=not no_bench,
         dry_run=dry_run,
-        service=where.config.service,
+        service=where.service,
         rate=rate,
         sign=sign or where.config.signing_key,
     )

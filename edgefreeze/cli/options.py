@@ -15,7 +15,7 @@ import click
 
 from edgefreeze import inventory, targets
 from edgefreeze.errors import Failure
-from edgefreeze.inventory import Config, Device
+from edgefreeze.inventory import Config, Device, Service
 from edgefreeze.targets import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -102,6 +102,13 @@ class Where:
     config: Config
     target: Target
     device: Device
+
+    @property
+    def service(self) -> Service | None:
+        """How the application there is told of a switch: as the device's entry says, else edgefreeze.toml's
+        [service], else the target's."""
+        listed = self.config.devices.get(self.device.name)
+        return (listed and listed.service) or self.config.service or self.target.service
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -218,6 +225,10 @@ def resolve(
     )
     found = targets.load(name, folders(config, targets_folder))
     device = inventory.choose(config, name, found.transport, host)
+    listed = config.devices.get(device.name)
+    if listed and listed.overrides:
+        place = f"{inventory.FILE}: devices.{device.name}"
+        found = targets.overridden(found, listed.overrides, place)
     if entry and target and entry.target != target:
         raise Failure(
             "device-mismatch",

@@ -61,7 +61,7 @@ def probe(helper: Helper) -> DeviceFacts:
 def require_board(target: Target, facts: DeviceFacts, where: str) -> tuple[str, ...]:
     """In what the board differs from the target though a release may run there. Raises Failure
     device-mismatch where it cannot."""
-    fatal, warnings = target.mismatches(facts.machine, facts.board, facts.cpu_model)
+    fatal, warnings = target.mismatches(facts)
     if fatal:
         raise Failure(
             "device-mismatch",
