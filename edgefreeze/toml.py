@@ -43,7 +43,7 @@ def table(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def decode(data: dict[str, Any], text: str, where: str, schema: type[T]) -> T:
-    """Plain values into a Struct; errors name the lines of `text`. Raises Failure config-key, config-value."""
+    """Plain values into a Struct; errors name lines of `text`. Raises Failure config-key, config-value."""
     try:
         return msgspec.convert(data, schema, strict=True)
     except msgspec.ValidationError as error:

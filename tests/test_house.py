@@ -156,12 +156,13 @@ def test_no_code_asks_which_board_it_is() -> None:
         tree = ast.parse(file.read_text())
         told = set()  # to a person: docstrings, help with its examples, the template of a file
         for node in ast.walk(tree):
-            if isinstance(node, ast.Expr):
-                told.add(id(node.value))
-            elif isinstance(node, ast.keyword) and node.arg in ("epilog", "help"):
-                told.add(id(node.value))
-            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "TEMPLATE":
-                told.add(id(node.value))
+            match node:
+                case (
+                    ast.Expr()
+                    | ast.keyword(arg="epilog" | "help")
+                    | ast.Assign(targets=[ast.Name(id="TEMPLATE")])
+                ):
+                    told.add(id(node.value))
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
                 assert not any(word in node.value.lower() for word in BOARDS), f"{file}:{node.lineno}"

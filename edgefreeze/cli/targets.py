@@ -92,7 +92,7 @@ def check(
     "host",
     metavar="HOST",
     required=True,
-    help="The board to look at: a device of edgefreeze.toml, an ssh alias, user@host; `local` is this machine.",
+    help="The board to look at: a device of edgefreeze.toml, an ssh alias, user@host, or local.",
 )
 @targets_option
 @click.option("--force", is_flag=True, help="Overwrite the file that is there.")
@@ -126,7 +126,7 @@ def new(
         click.echo(f"wrote {file}; next: edgefreeze targets check {file}")
 
 
-@command.command("schema", epilog="Example:  edgefreeze targets schema > target.schema.json")
+@command.command("schema", epilog="Example:  edgefreeze targets schema")
 @output_options
 def schema(as_json: bool, quiet: bool, debug: bool) -> None:
     """The JSON Schema of a target's file, for editors that complete and check TOML."""
@@ -150,12 +150,13 @@ def _toml(resolved: Resolved) -> list[str]:
     lines = _table(fields, "", resolved.origins)
     width = min(70, max((len(text) for text, origin in lines if origin), default=0))
     own = {name: "", None: "# default"}
-    return [
-        f"{text:<{width}}  {own.get(origin, f'# {origin}')}".rstrip()
-        if text and not text.startswith("[")
-        else text
-        for text, origin in lines
-    ]
+
+    def line(text: str, origin: str | None) -> str:
+        if not text or text.startswith("["):
+            return text
+        return f"{text:<{width}}  {own.get(origin, f'# {origin}')}".rstrip()
+
+    return [line(text, origin) for text, origin in lines]
 
 
 def _table(table: dict[str, Any], path: str, origins: dict[str, str]) -> list[tuple[str, str | None]]:
