@@ -112,6 +112,7 @@ def _returned(function: Callable[..., Any]) -> tuple[str, ...]:
 
 JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze init": ("path", "app", "target", "model"),
+    "edgefreeze doctor": ("device", "target", "checks"),
     "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Outcome)),
     "edgefreeze build": _returned(reports.build_fields),
     "edgefreeze export": tuple(f.name for f in dataclasses.fields(Exported)),

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion
 
 from edgefreeze import formats, inheritance, inventory, toml
 from edgefreeze.device.protocol import NAME
@@ -126,6 +127,10 @@ class Advice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The CPU frequency governor to measure and run with."""
     power_modes: tuple[str, ...] = ()
     """Names of power modes, as `nvpmodel -q` gives them, that do not hold the board back."""
+    power_mode_command: str | None = None
+    """What a person types on the board to set such a mode."""
+    clocks_command: str | None = None
+    """What a person types on the board to hold its clocks at their highest while it measures."""
     max_temperature_c: Annotated[float, msgspec.Meta(gt=0, le=150)] = 75.0
     """Degrees Celsius from which the board soon slows itself down."""
 
@@ -156,37 +161,63 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     keys as there."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing in which a board is not what a target describes; `fatal`: nothing for the one runs on the
+    other. `what`: architecture, board, cpu, cpu-features, python, libc."""
+
+    what: str
+    text: str
+    fatal: bool = False
+
+
 class Target(TargetFile, frozen=True, kw_only=True):
     """A kind of board: its file's content, and the file."""
 
     name: str
     path: str
 
-    def mismatches(self, facts: DeviceFacts) -> tuple[str | None, tuple[str, ...]]:
-        """(fatal, warnings): whether the probed board is what this target describes."""
-        fatal = None
+    def differences(self, facts: DeviceFacts) -> tuple[Difference, ...]:
+        """In what the probed board is not what this target describes."""
+        found = []
         if facts.machine not in self.match.machine:
             wanted = " or ".join(self.match.machine)
-            fatal = f"architecture {facts.machine}; target '{self.name}' is for {wanted}"
-        warnings = [
-            f"the {what} is '{seen}'; target '{self.name}' expects {' or '.join(texts)}"
-            for what, seen, texts in (
-                ("board", facts.board, self.match.board),
-                ("CPU", facts.cpu_model, self.match.cpu),
-            )
-            if texts and seen and not any(text.lower() in seen.lower() for text in texts)
-        ]
+            text = f"architecture {facts.machine}; target '{self.name}' is for {wanted}"
+            found.append(Difference(what="architecture", text=text, fatal=True))
+        for what, name, seen, texts in (
+            ("board", "board", facts.board, self.match.board),
+            ("cpu", "CPU", facts.cpu_model, self.match.cpu),
+        ):
+            if texts and seen and not any(text.lower() in seen.lower() for text in texts):
+                text = f"the {name} is '{seen}'; target '{self.name}' expects {' or '.join(texts)}"
+                found.append(Difference(what=what, text=text))
         lacking = set(self.match.features) - set(facts.cpu_features)
         if facts.cpu_features and lacking:
-            warnings.append(f"the CPU has no {', '.join(sorted(lacking))}, as target '{self.name}' expects")
+            text = f"the CPU has no {', '.join(sorted(lacking))}, as target '{self.name}' expects"
+            found.append(Difference(what="cpu-features", text=text))
         glibc = facts.libc.removeprefix("glibc ") if facts.libc.startswith("glibc ") else None
-        for what, found, rule in (
-            ("Python", facts.python, self.match.python),
-            ("glibc", glibc, self.match.glibc),
+        for what, name, version, rule in (
+            ("python", "Python", facts.python, self.match.python),
+            ("libc", "glibc", glibc, self.match.glibc),
         ):
-            if rule and found and found not in SpecifierSet(rule, prereleases=True):
-                warnings.append(f"{what} is {found}; target '{self.name}' expects {rule}")
-        return fatal, tuple(warnings)
+            if rule and version and not _within(version, rule):
+                text = f"{name} is {version}; target '{self.name}' expects {rule}"
+                found.append(Difference(what=what, text=text))
+        return tuple(found)
+
+    def mismatches(self, facts: DeviceFacts) -> tuple[str | None, tuple[str, ...]]:
+        """(fatal, warnings): whether the probed board is what this target describes."""
+        found = self.differences(facts)
+        fatal = next((entry.text for entry in found if entry.fatal), None)
+        return fatal, tuple(entry.text for entry in found if not entry.fatal)
+
+
+def _within(version: str, rule: str) -> bool:
+    """Whether a version fits a rule; one that makes no sense fits none."""
+    try:
+        return SpecifierSet(rule).contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

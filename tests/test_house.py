@@ -14,10 +14,12 @@ ROOT = Path(edgefreeze.__file__).parent
 
 SHARED = {
     "protocol", "tensors", "parity", "errors", "child", "runtimes", "sshsig", "verification", "pack",
+    "readings", "tegra",
 }  # fmt: skip
 """Of edgefreeze.device, what the host imports: the wire, the tensors on it, the judgement, the codes, the
 handle on a runner and the runtimes, with which the host proves and runs artifacts just as the device does;
-signatures, and a release as one file, which one side writes and both read."""
+signatures, and a release as one file, which one side writes and both read; what boards say of themselves,
+which the device reads for its facts and the host for the doctor."""
 
 HEAVY = {
     "tensorflow",
@@ -34,7 +36,7 @@ LAYERS = [
     {"cli", "demo"},
     {"python"},
     {"trust"},
-    {"operate", "report", "drafting", "schemas"},
+    {"operate", "report", "drafting", "schemas", "doctor"},
     {"packing"},
     {"deploy"},
     {"build", "exporting", "inspection", "difference"},

@@ -15,6 +15,7 @@ from edgefreeze import __version__
 
 COMMANDS = {
     "init": "Write an edgefreeze.toml to start from.",
+    "doctor": "What is wrong with a device, before it costs a trip.",
     "deploy": "Freeze, prove, ship, prove again, measure, and make active.",
     "build": "Make a proved release for a kind of board, without a device.",
     "freeze": "Freeze a model into one .pb and prove it equal.",

@@ -102,6 +102,8 @@ class Where:
     config: Config
     target: Target
     device: Device
+    folders: tuple[Path, ...] = ()
+    """Where targets were looked for, before those that edgefreeze brings."""
 
     @property
     def service(self) -> Service | None:
@@ -125,7 +127,10 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         config = inventory.load()
         found, device = resolve(config, target, host, targets_folder)
-        return function(*args, where=Where(config=config, target=found, device=device), **kwargs)
+        places = folders(config, targets_folder)
+        return function(
+            *args, where=Where(config=config, target=found, device=device, folders=places), **kwargs
+        )
 
     return call
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple
 
-from edgefreeze.device import checks, files, manifest, probe, protocol, sshsig, state, trees, trust
+from edgefreeze.device import checks, files, health, manifest, probe, protocol, sshsig, state, trees, trust
 from edgefreeze.device.admission import Parcel, admit
 from edgefreeze.device.changeover import change_over
 from edgefreeze.device.duel import Duel, check_plan
@@ -67,6 +67,10 @@ def _probe(session: Session, request: Request) -> Result:
     python = request.args.get("python")
     interpreter = None if python is None else _facts_of(python, session.program)
     return probe.device_facts(session.root, interpreter)
+
+
+def _health(session: Session, request: Request) -> Result:
+    return health.collect(session.root)
 
 
 def _facts_of(python: str, program: str) -> Dict[str, Any]:
@@ -314,6 +318,7 @@ def _takes(
 OPERATIONS: Dict[str, Operation] = {
     "ping": Operation(_ping, _takes({})),
     "probe": Operation(_probe, _takes({}, {"python": checks.absolute_path})),
+    "health": Operation(_health, _takes({})),
     "missing": Operation(
         _missing, _takes({"digests": checks.list_of(checks.row(checks.digest, checks.size))})
     ),
