@@ -152,7 +152,7 @@ def _pings(helper: Helper) -> tuple[float, ...]:
 
 def _echo(device: Device, failure: Failure) -> str | None:
     """What a plain command prints there, where the helper did not start though the login went well."""
-    if failure.code not in ("helper-no-greeting", "no-python") or device.host is None:
+    if failure.code not in ("helper-no-greeting", "no-python", "device-silent") or device.host is None:
         return None
     host, port = ssh_config.split_port(device.host)
     where = [*ssh_config.config_arguments(), *(["-p", str(port)] if port else []), "--", host]

@@ -25,7 +25,8 @@ def runtime(seen: Runtime) -> Finding:
         return Finding(
             name=name,
             level="fine",
-            found=f"not there; {seen.bring} would be brought for {formats} (about {seen.unpacked_mb} MB)",
+            found=f"none of the device's own; for {formats} {seen.bring} is brought where it is not there yet"
+            f" (about {seen.unpacked_mb} MB)",
         )
     if seen.inferred is None:
         return Finding(name=name, level="fine", found=f"{seen.own} of the device, for {formats}; not tried")

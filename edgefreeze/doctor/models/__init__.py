@@ -43,7 +43,7 @@ def _tiny(file: str, format_name: str, runner: str, x: str, y: str) -> Tiny:
 
 MODELS: dict[str, Tiny] = {
     "tensorflow": _tiny("dense.pb", "frozen_pb", "tf_frozen", "x:0", "y:0"),
-    "litert": _tiny("dense.tflite", "tflite", "tflite", "serving_default_x:0", "StatefulPartitionedCall:0"),
-    "onnxruntime": _tiny("dense.onnx", "onnx", "onnxruntime", "x", "y"),
+    "litert": _tiny("dense.tflite", "tflite", "tflite", "serving_default_x:0", "PartitionedCall:0"),
+    "onnxruntime": _tiny("dense.onnx", "onnx", "onnxruntime", "x:0", "y:0"),
 }
 """By runtime."""
