@@ -24,7 +24,7 @@ import msgspec
 from msgspec import inspect as kinds
 
 import edgefreeze
-from edgefreeze import errors, inventory, operate, packing, runtimes, schemas, targets, trust
+from edgefreeze import devices, errors, inventory, operate, packing, runtimes, schemas, targets, trust
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
 from edgefreeze.difference.bisecting import Bisection
@@ -120,6 +120,11 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze inspect": (*(f.name for f in dataclasses.fields(Inspection)), "written"),
     "edgefreeze verify": tuple(f.name for f in dataclasses.fields(Comparison)),
     "edgefreeze bisect": tuple(f.name for f in dataclasses.fields(Bisection)),
+    "edgefreeze devices list": _returned(devices.listing),
+    "edgefreeze devices add": _returned(devices.add),
+    "edgefreeze devices remove": _returned(devices.remove),
+    "edgefreeze devices discover": _returned(devices.discover),
+    "edgefreeze device purge": _returned(devices.purge),
     "edgefreeze status": _returned(operate.status),
     "edgefreeze run": _returned(operate.infer),
     "edgefreeze rollback": _returned(operate.rollback),

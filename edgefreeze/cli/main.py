@@ -23,6 +23,8 @@ COMMANDS = {
     "inspect": "What is in a model, and what it would become on a board.",
     "verify": "Whether two models, artifacts or releases compute the same.",
     "bisect": "The first node at which two models part.",
+    "devices": "The devices of edgefreeze.toml: which answer, and what they run.",
+    "device": "One device as a whole: take everything off it.",
     "status": "What a device runs.",
     "run": "Infer on the device with the active release.",
     "rollback": "Return a device to the release before.",

@@ -246,9 +246,14 @@ def resolve(
     return found, replace(device, python=device.python or found.python)
 
 
+def may_ask() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and not os.environ.get("CI")
+
+
 def ask(prompt: str) -> str | None:
     """Ask for a secret on the terminal; None where there is nobody to ask."""
-    if not sys.stdin.isatty() or os.environ.get("CI"):
+    if not may_ask():
         return None
     import getpass
 

@@ -15,6 +15,7 @@ from edgefreeze.device.changeover import change_over
 from edgefreeze.device.duel import Duel, check_plan
 from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.measure import GREETING_S, choose, selftest
+from edgefreeze.device.purge import purge
 from edgefreeze.device.service import check_plan as check_service
 from edgefreeze.device.session import Session
 from edgefreeze.device.trial import check_files
@@ -298,6 +299,10 @@ def _prune(session: Session, request: Request) -> Result:
     return result
 
 
+def _purge(session: Session, request: Request) -> Result:
+    return purge(session, request.args["who"])
+
+
 def _bye(session: Session, request: Request) -> Result:
     return {}
 
@@ -390,6 +395,7 @@ OPERATIONS: Dict[str, Operation] = {
         _trust_policy, _takes({"policy": checks.one_of(trust.REQUIRE, trust.ALLOW), "who": checks.line})
     ),
     "prune": Operation(_prune, _takes({"app": checks.name, "keep": checks.integer(0, 10_000)})),
+    "purge": Operation(_purge, _takes({"who": checks.line})),
     "bye": Operation(_bye, _takes({})),
 }
 

@@ -17,7 +17,7 @@ def findings(case: Case) -> tuple[Finding, ...]:
 
 def governor(case: Case) -> Finding:
     """Against the target's advice."""
-    known = [p.governor for p in case.health.policies if p.governor] or [case.facts.governor]
+    known = [p.governor for p in case.health.policies] if case.health.policies else [case.facts.governor]
     seen = ", ".join(dict.fromkeys(clean(g, 40) for g in known if g))
     if not seen:
         return Finding(name="governor", level="fine", found="the device does not say")

@@ -11,8 +11,8 @@ import numpy as np
 
 WEIGHTS = np.array([[((5 * i + 3 * j) % 7 - 3) / 4 for j in range(4)] for i in range(8)], np.float32)
 BIAS = np.array([0.5, -0.25, 0.0, 1.0], np.float32)
-GIVEN = np.arange(8, dtype=np.float32).reshape(1, 8) / 8
-EXPECTED = np.maximum(GIVEN @ WEIGHTS + BIAS, 0)
+GIVEN = (np.arange(8).reshape(1, 8) / 8).astype(np.float32)
+EXPECTED = np.maximum(GIVEN @ WEIGHTS + BIAS, 0).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
