@@ -16,6 +16,7 @@ _THROTTLE_BITS = {
 }
 _ARM_CORES = {
     "0x926": "ARM926",
+    "0xb36": "ARM1136",
     "0xb76": "ARM1176",
     "0xc05": "Cortex-A5",
     "0xc07": "Cortex-A7",
@@ -103,7 +104,7 @@ def parse_cpuinfo(text: str) -> Dict[str, Any]:
         elif key in ("Features", "flags"):
             features = set(value.split()) if features is None else features & set(value.split())
     # Beside a part a model name says no more than "ARMv7 Processor".
-    model = " + ".join(dict.fromkeys(cores)) if cores else fields.get("model name")
+    model = " + ".join(dict.fromkeys(cores)) if cores else fields.get("model name") or fields.get("uarch")
     return {
         "cpu_model": model,
         "cpu_features": sorted(features or ()),

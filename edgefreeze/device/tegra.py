@@ -126,6 +126,6 @@ def _cpus(line: str) -> List[Optional[Dict[str, Optional[int]]]]:
 
 
 def _power(line: str) -> Dict[str, int]:
-    """Rails: "VDD_IN 5832mW/5852mW" (L4T 35 on) and "POM_5V_IN 2545/2547" (before)."""
-    rails = re.findall(r"\b([A-Z][A-Z0-9_]*_[A-Z0-9_]+) (\d+)(?:mW)?/(\d+)(?:mW)?(?= |$)", line)
+    """Rails: "VDD_IN 5832mW/5852mW" (L4T 35 on), "VDD_IN 2545/2547" and "CPU 216/216" (before)."""
+    rails = re.findall(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?= |$)", line)
     return {name: int(now) for name, now, _ in rails}

@@ -89,6 +89,9 @@ def power(case: Case) -> tuple[Finding, ...]:
             )
         else:
             found.append(Finding(name="power-mode", level="fine", found=name))
+    gpu = activity(case)
+    if gpu is not None:
+        found.append(gpu)
     clocks = tegra.parse_clocks(texts.get("clocks", ""))
     if clocks is not None:
         off = [str(cpu["cpu"]) for cpu in clocks["cpus"] if not cpu["online"]]
@@ -113,3 +116,20 @@ def power(case: Case) -> tuple[Finding, ...]:
                 )
             )
     return tuple(found)
+
+
+def activity(case: Case) -> Finding | None:
+    """Who else uses the GPU; None of a board that does not tell."""
+    seen = tegra.parse_activity(case.health.texts.get("activity", ""))
+    if seen is None or seen["gpu_load"] is None:
+        return None
+    watts = max(seen["power_mw"].values(), default=0) / 1000
+    said = f"{seen['gpu_load']} % busy" + (f", the largest rail at {watts:.1f} W" if watts else "")
+    if seen["gpu_load"] <= 100 * BUSY:
+        return Finding(name="gpu", level="fine", found=said)
+    return Finding(
+        name="gpu",
+        level="warning",
+        found=f"{said}: others use it",
+        fix="measure when it is quiet, or stop them for that time",
+    )

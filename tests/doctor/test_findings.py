@@ -214,6 +214,17 @@ CASES: dict[str, tuple[Callable[[Any], Any], Any]] = {
         lambda case: pace.power(case),
         well(target="jetson-orin", texts={**ORIN, "clocks": PINNED}),
     ),
+    "a GPU at rest": (
+        lambda case: pace.power(case),
+        well(
+            target="jetson-orin",
+            texts={"activity": "RAM 1/2MB GR3D_FREQ 3%@[305,305] VDD_IN 5832mW/5852mW\n"},
+        ),
+    ),
+    "a GPU that others use": (
+        lambda case: pace.power(case),
+        well(target="jetson-nano", texts={"activity": "RAM 1/2MB CPU [1%@102] GR3D_FREQ 98%\n"}),
+    ),
     # runtimes
     "runtimes that would be brought": (runtimes.findings, well()),
     "no runtime for the preferred format": (
