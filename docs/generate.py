@@ -24,7 +24,7 @@ import msgspec
 from msgspec import inspect as kinds
 
 import edgefreeze
-from edgefreeze import errors, inventory, operate, packing, runtimes, targets, trust
+from edgefreeze import devices, errors, inventory, operate, packing, runtimes, schemas, targets, trust
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
 from edgefreeze.difference.bisecting import Bisection
@@ -113,6 +113,7 @@ def _returned(function: Callable[..., Any]) -> tuple[str, ...]:
 
 JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze init": ("path", "app", "target", "model"),
+    "edgefreeze doctor": ("device", "target", "checks"),
     "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Outcome)),
     "edgefreeze prepare": (*(f.name for f in dataclasses.fields(Preparation)), "bytes_sent", "bytes_needed"),
     "edgefreeze build": _returned(reports.build_fields),
@@ -121,6 +122,11 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze inspect": (*(f.name for f in dataclasses.fields(Inspection)), "written"),
     "edgefreeze verify": tuple(f.name for f in dataclasses.fields(Comparison)),
     "edgefreeze bisect": tuple(f.name for f in dataclasses.fields(Bisection)),
+    "edgefreeze devices list": _returned(devices.listing),
+    "edgefreeze devices add": _returned(devices.add),
+    "edgefreeze devices remove": _returned(devices.remove),
+    "edgefreeze devices discover": _returned(devices.discover),
+    "edgefreeze device purge": _returned(devices.purge),
     "edgefreeze status": _returned(operate.status),
     "edgefreeze run": _returned(operate.infer),
     "edgefreeze rollback": _returned(operate.rollback),
@@ -134,7 +140,10 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze release show": _returned(packing.show),
     "edgefreeze release helper": _returned(packing.write_helper),
     "edgefreeze targets list": ("targets",),
-    "edgefreeze targets show": ("target",),
+    "edgefreeze targets show": ("target", "origins"),
+    "edgefreeze targets check": ("files",),
+    "edgefreeze targets new": ("path", "extends"),
+    "edgefreeze targets schema": ("json_schema",),
 }
 
 
@@ -232,6 +241,8 @@ def _kind(info: Any) -> str:
             return f"number above {above:g}, at most {most:g}"
         case kinds.BoolType():
             return "`true` or `false`"
+        case kinds.AnyType():
+            return "any value"
         case kinds.StrType():
             return "text"
     raise TypeError(info)
@@ -273,8 +284,29 @@ def _shipped() -> str:
     parts = []
     for name, file in targets.names().items():
         content = file.read_text(encoding="utf-8").strip()
-        parts.append(f"### {name}\n\n{targets.read(file).summary}.\n\n```toml\n{content}\n```\n")
+        parts.append(f"### {name}\n\n{targets.load(name).summary}.\n\n```toml\n{content}\n```\n")
     return "\n".join(parts)
+
+
+def _boards() -> str:
+    """What each shipped target says, with what it takes from another, in a line."""
+    rows = []
+    for name in targets.names():
+        target = targets.load(name)
+        rows.append(
+            (
+                f"`{name}`",
+                f"`{target.extends}`" if target.extends else "",
+                ", ".join(target.match.machine),
+                ", ".join(target.match.cpu) or "any",
+                target.match.python or "any",
+                target.match.glibc or "any",
+                ", ".join(f"`{entry.key}`" for entry in target.formats),
+            )
+        )
+    return table(
+        ("target", "extends", "architecture", "CPU", "Python", "glibc", "formats, first preferred"), rows
+    )
 
 
 def _packages() -> str:
@@ -378,6 +410,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "format-keys": lambda: keys(targets.Format, targets),
     "bench-keys": lambda: keys(targets.Bench, targets),
     "limits-keys": lambda: keys(targets.Limits, targets),
+    "advice-keys": lambda: keys(targets.Advice, targets),
+    "boards": _boards,
     "shipped-targets": _shipped,
     "packages": _packages,
     "config-keys": lambda: keys(inventory.ConfigFile, inventory),
@@ -395,16 +429,29 @@ def render(text: str) -> str:
     return _PART.sub(lambda m: f"{m['begin']}\n{PARTS[m['name']]()}\n{m['end']}", text)
 
 
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "target.schema.json": schemas.target,
+    "edgefreeze.schema.json": schemas.config,
+}
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Every file that is generated, or has a generated part, and what it should be."""
+    for file in sorted(FOLDER.glob("*.md")):
+        yield file, render(file.read_text(encoding="utf-8"))
+    for name, made in SCHEMAS.items():
+        yield FOLDER / "schemas" / name, json.dumps(made(), indent=2) + "\n"
+
+
 def main(check: bool) -> int:
     """Rewrite the pages, or only say which are out of date. Returns the exit status."""
     stale = 0
-    for file in sorted(FOLDER.glob("*.md")):
-        text = file.read_text(encoding="utf-8")
-        made = render(text)
-        if made != text:
+    for file, made in pages():
+        if not file.exists() or file.read_text(encoding="utf-8") != made:
             stale += 1
             print(f"{file.name}: {'out of date' if check else 'rewritten'}")
             if not check:
+                file.parent.mkdir(exist_ok=True)
                 file.write_text(made, encoding="utf-8")
     return int(check and stale > 0)
 

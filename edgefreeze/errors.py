@@ -264,6 +264,11 @@ CODES: dict[str, Code] = {
         CONFIG, "The file is no packed release, or it was damaged or changed.", "Pack or copy it again."
     ),
     # Runtimes
+    "doctor-failed": Code(
+        FAILED,
+        "The doctor found something that stops a deployment, or that a board should not be left with.",
+        "Do what stands behind the failures.",
+    ),
     "runtime-unavailable": Code(
         CONFIG,
         "No package of the runtime fits the device's interpreter.",

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,21 +18,6 @@ FILE = "edgefreeze.toml"
 Seconds = Annotated[float, msgspec.Meta(ge=0.05, le=86_400)]
 _INTERPRETER = re.compile(r"[A-Za-z0-9_./~+-]{1,255}")
 _DESTINATION = re.compile(r"(?:[A-Za-z0-9_.+-]+@)?[A-Za-z0-9_.:\[\]%-]{1,255}")
-
-
-class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A `[devices.NAME]` table."""
-
-    target: str
-    """The kind of board that it is."""
-    host: str | None = None
-    """An SSH destination or an alias of ~/.ssh/config. Without it the device's name is one."""
-    transport: str = "ssh"
-    """ "ssh", or "local": this machine, as a device of its own."""
-    python: str | None = None
-    """The interpreter there, for a board that has a fitting TensorFlow of its own."""
-    root: str | None = None
-    """edgefreeze's folder there; default ~/.edgefreeze."""
 
 
 class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,6 +38,42 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Seconds between two checks."""
     deadline_s: Seconds = 60.0
     """Seconds after which the device goes back to the release before."""
+
+
+class DeviceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A `[devices.NAME]` table."""
+
+    target: str
+    """The kind of board that it is."""
+    host: str | None = None
+    """An SSH destination or an alias of ~/.ssh/config. Without it the device's name is one."""
+    transport: str = "ssh"
+    """ "ssh", or "local": this machine, as a device of its own."""
+    python: str | None = None
+    """The interpreter there, for a board that has a fitting TensorFlow of its own."""
+    root: str | None = None
+    """edgefreeze's folder there; default ~/.edgefreeze."""
+    service: Service | None = None
+    """The application's own service on this device, in place of [service]."""
+    freeze: dict[str, Any] = {}
+    """Keys of the target's [freeze] that are otherwise for this device."""
+    bench: dict[str, Any] = {}
+    """Likewise of the target's [bench]: threads = 2."""
+    limits: dict[str, Any] = {}
+    """Likewise of the target's [limits]."""
+    runtimes: dict[str, Any] = {}
+    """Likewise of the target's [runtimes]."""
+
+    @property
+    def overrides(self) -> dict[str, dict[str, Any]]:
+        """What is said here of the target's tables, by table."""
+        tables = {
+            "freeze": self.freeze,
+            "bench": self.bench,
+            "limits": self.limits,
+            "runtimes": self.runtimes,
+        }
+        return {name: table for name, table in tables.items() if table}
 
 
 class Signing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -141,11 +162,14 @@ def load(folder: Path | None = None) -> Config:
                 found=entry.transport,
             )
         check_interpreter(entry.python, f"{file}: devices.{name}.python")
+        if entry.host is not None:
+            check_destination(entry.host, f"{file}: devices.{name}.host")
+        if entry.service is not None:
+            check_service(entry.service, f"{file}: devices.{name}")
     if config.app is not None:
         check_name(config.app, f"{file}: app")
-    url = config.service.health_url if config.service else None
-    if url is not None and not re.fullmatch(r"https?://\S{1,1900}", url):
-        raise Failure("config-value", f"{file}: service.health_url", expected="http://…", found=url)
+    if config.service is not None:
+        check_service(config.service, str(file))
     return config
 
 
@@ -159,6 +183,25 @@ def check_name(name: str, what: str) -> str:
             found=name,
         )
     return name
+
+
+def check_service(service: Service, where: str) -> None:
+    """Raises Failure config-value where the health check's address is none."""
+    url = service.health_url
+    if url is not None and not re.fullmatch(r"https?://\S{1,1900}", url):
+        raise Failure("config-value", f"{where}: service.health_url", expected="http://…", found=url)
+
+
+def check_destination(host: str, where: str) -> str:
+    """The host, if ssh could take it as one: no option, no space, and no password, which belongs into no
+    file of ours. Raises Failure config-value, which does not repeat it."""
+    if not _DESTINATION.fullmatch(host) or host.startswith("-"):
+        raise Failure(
+            "config-value",
+            f"{where}: no SSH destination",
+            expected="an ssh alias, user@host or host:port, without a password",
+        )
+    return host
 
 
 def check_interpreter(python: str | None, what: str) -> None:

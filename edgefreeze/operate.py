@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgefreeze import sightings
 from edgefreeze.deploy import who
 from edgefreeze.device import tensors
 from edgefreeze.device.protocol import SHA256
@@ -24,14 +25,16 @@ def status(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
     with connect(device, ask) as helper:
         found = helper.request("status", {"app": app} if app else {})
         apps = [_app(helper, entry) for entry in entries(helper, found, "apps")]
+    if app is None:
+        sightings.saw(device.name, {str(entry["app"]): entry["release"] for entry in apps})
     one = apps[0] if len(apps) == 1 else None
     return {
         "device": device.name,
         "release": one["release"] if one else None,
         "previous": one["previous"] if one else None,
         "apps": apps,
-        "store_bytes": _count(found.get("store_bytes")),
-        "disk_free_bytes": _count(found.get("disk_free_bytes")),
+        "store_bytes": count(found.get("store_bytes")),
+        "disk_free_bytes": count(found.get("disk_free_bytes")),
     }
 
 
@@ -43,7 +46,7 @@ def _app(helper: Helper, entry: dict[str, Any]) -> dict[str, Any]:
             "target": text(r.get("target"), 64),
             "formats": [text(f, 40) for f in r.get("formats", []) if isinstance(f, str)],
             "preferred": _key(r.get("preferred")),
-            "bytes": _count(r.get("bytes")),
+            "bytes": count(r.get("bytes")),
             "signed": text(r.get("signed"), 300),
         }
         for r in entries(helper, entry, "releases")
@@ -201,5 +204,6 @@ def _key(value: Any) -> str | None:
     return name.removesuffix(":fp32") if name else None
 
 
-def _count(value: Any) -> int | None:
+def count(value: Any) -> int | None:
+    """A number of a device's answer; None where it is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,19 +1,24 @@
 """Targets: facts about a kind of board, one TOML each. No code asks which board it is; it asks a Target.
 
 Search order: the folders given (--targets DIR, `targets = DIR` in edgefreeze.toml), then those that
-edgefreeze brings.
+edgefreeze brings. A target may extend another by one level (edgefreeze/inheritance.py).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion
 
-from edgefreeze import formats, inventory, toml
+from edgefreeze import formats, inheritance, inventory, toml
 from edgefreeze.device.protocol import NAME
 from edgefreeze.errors import Failure, nearest
+from edgefreeze.inventory import Service
+from edgefreeze.types import DeviceFacts
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Tolerance = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -29,6 +34,12 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Texts one of which the board's own name contains."""
     cpu: tuple[str, ...] = ()
     """Texts one of which the CPU's model name contains."""
+    features: tuple[str, ...] = ()
+    """Features that the CPU must have, as /proc/cpuinfo names them."""
+    python: str | None = None
+    """Versions of the board's Python, as pip writes a rule: ">=3.9,<3.14"."""
+    glibc: str | None = None
+    """Versions of the board's C library, likewise."""
 
 
 class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,6 +120,21 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return None if self.memory_mb is None else self.memory_mb * 10**6
 
 
+class Advice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """In which state the board gives its best; `edgefreeze doctor` tells where it is in another."""
+
+    governor: str | None = None
+    """The CPU frequency governor to measure and run with."""
+    power_modes: tuple[str, ...] = ()
+    """Names of power modes, as `nvpmodel -q` gives them, that do not hold the board back."""
+    power_mode_command: str | None = None
+    """What a person types on the board to set such a mode."""
+    clocks_command: str | None = None
+    """What a person types on the board to hold its clocks at their highest while it measures."""
+    max_temperature_c: Annotated[float, msgspec.Meta(gt=0, le=150)] = 75.0
+    """Degrees Celsius from which the board soon slows itself down."""
+
+
 class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a target's TOML may hold."""
 
@@ -118,6 +144,8 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What the board must be."""
     formats: tuple[Format, ...]
     """The forms in which the model is shipped, the preferred one first. At least one."""
+    extends: str | None = None
+    """Another target, which must not extend a third: what this file does not say is taken from there."""
     transport: Literal["local", "ssh"] = "ssh"
     """Where `deploy` goes when no device is named: this machine, or it asks for a host."""
     python: str | None = None
@@ -125,8 +153,22 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     freeze: Freeze = Freeze()
     bench: Bench = Bench()
     limits: Limits = Limits()
+    advice: Advice = Advice()
     runtimes: dict[Literal["tensorflow", "litert", "onnxruntime"], str] = {}
     """Version rules that narrow those of edgefreeze/runtimes/runtimes.toml, such as "==2.17.*"."""
+    service: Service | None = None
+    """How an application on such a board is told of a switch, where edgefreeze.toml says nothing: the same
+    keys as there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One thing in which a board is not what a target describes; `fatal`: nothing for the one runs on the
+    other. `what`: architecture, board, cpu, cpu-features, python, libc."""
+
+    what: str
+    text: str
+    fatal: bool = False
 
 
 class Target(TargetFile, frozen=True, kw_only=True):
@@ -135,19 +177,56 @@ class Target(TargetFile, frozen=True, kw_only=True):
     name: str
     path: str
 
-    def mismatches(
-        self, machine: str, board: str | None, cpu: str | None
-    ) -> tuple[str | None, tuple[str, ...]]:
+    def differences(self, facts: DeviceFacts) -> tuple[Difference, ...]:
+        """In what the probed board is not what this target describes."""
+        found = []
+        if facts.machine not in self.match.machine:
+            wanted = " or ".join(self.match.machine)
+            text = f"architecture {facts.machine}; target '{self.name}' is for {wanted}"
+            found.append(Difference(what="architecture", text=text, fatal=True))
+        for what, name, seen, texts in (
+            ("board", "board", facts.board, self.match.board),
+            ("cpu", "CPU", facts.cpu_model, self.match.cpu),
+        ):
+            if texts and seen and not any(text.lower() in seen.lower() for text in texts):
+                text = f"the {name} is '{seen}'; target '{self.name}' expects {' or '.join(texts)}"
+                found.append(Difference(what=what, text=text))
+        lacking = set(self.match.features) - set(facts.cpu_features)
+        if facts.cpu_features and lacking:
+            text = f"the CPU has no {', '.join(sorted(lacking))}, as target '{self.name}' expects"
+            found.append(Difference(what="cpu-features", text=text))
+        glibc = facts.libc.removeprefix("glibc ") if facts.libc.startswith("glibc ") else None
+        for what, name, version, rule in (
+            ("python", "Python", facts.python, self.match.python),
+            ("libc", "glibc", glibc, self.match.glibc),
+        ):
+            if rule and version and not _within(version, rule):
+                text = f"{name} is {version}; target '{self.name}' expects {rule}"
+                found.append(Difference(what=what, text=text))
+        return tuple(found)
+
+    def mismatches(self, facts: DeviceFacts) -> tuple[str | None, tuple[str, ...]]:
         """(fatal, warnings): whether the probed board is what this target describes."""
-        fatal = None
-        if machine not in self.match.machine:
-            fatal = f"architecture {machine}; target '{self.name}' is for {' or '.join(self.match.machine)}"
-        warnings = [
-            f"the {what} is '{seen}'; target '{self.name}' expects {' or '.join(wanted)}"
-            for what, seen, wanted in (("board", board, self.match.board), ("CPU", cpu, self.match.cpu))
-            if wanted and seen and not any(text.lower() in seen.lower() for text in wanted)
-        ]
-        return fatal, tuple(warnings)
+        found = self.differences(facts)
+        fatal = next((entry.text for entry in found if entry.fatal), None)
+        return fatal, tuple(entry.text for entry in found if not entry.fatal)
+
+
+def _within(version: str, rule: str) -> bool:
+    """Whether a version fits a rule; one that makes no sense fits none."""
+    try:
+        return SpecifierSet(rule).contains(version, prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A target, and where each of its values comes from: `origins` maps "match.machine" to the name of the
+    target whose file says it; a key that no file says has its default."""
+
+    target: Target
+    origins: dict[str, str]
 
 
 def built_in() -> Path:
@@ -169,6 +248,11 @@ def names(folders: tuple[Path, ...] = ()) -> dict[str, Path]:
 
 def load(name: str, folders: tuple[Path, ...] = ()) -> Target:
     """Read a target by name. Raises Failure target-unknown (with the nearest name) or config-*."""
+    return resolve(name, folders).target
+
+
+def resolve(name: str, folders: tuple[Path, ...] = ()) -> Resolved:
+    """As load(), with where each value comes from."""
     known = names(folders)
     if name not in known:
         near = nearest(name, list(known))
@@ -179,22 +263,53 @@ def load(name: str, folders: tuple[Path, ...] = ()) -> Target:
             found=name,
             next=f"edgefreeze targets show {near}" if near else "edgefreeze targets list",
         )
-    return read(known[name])
+    return read(known[name], folders)
 
 
-def read(file: Path) -> Target:
-    """Read one target's file. Raises Failure config-*."""
-    target = toml.read(file, TargetFile)
+def read(file: Path, folders: tuple[Path, ...] = ()) -> Resolved:
+    """Read one target's file; the one that it extends is looked for beside it, in the folders and among
+    those that edgefreeze brings. Raises Failure config-*."""
+    text, data = toml.table(file)
+    merged = inheritance.merge(file, data, (file.parent, *folders, built_in()))
+    target = check(toml.decode(merged.data, text, str(file), TargetFile), str(file))
+    named = Target(**msgspec.structs.asdict(target), name=file.stem, path=str(file))
+    return Resolved(target=named, origins=merged.origins)
+
+
+def overridden(target: Target, changes: dict[str, dict[str, Any]], where: str) -> Target:
+    """The target with what one device's entry in edgefreeze.toml says otherwise: tables `freeze`, `bench`,
+    `limits`, `runtimes`. Raises Failure config-*; `where` names the entry in errors."""
+    plain: dict[str, Any] = msgspec.to_builtins(target)
+    data = {key: plain[key] for key in msgspec.structs.asdict(target) if key not in ("name", "path")}
+    for key, table in changes.items():
+        data[key] = {**data[key], **table}
+    changed = check(toml.decode(data, "", where, TargetFile), where)
+    return Target(**msgspec.structs.asdict(changed), name=target.name, path=target.path)
+
+
+def check(target: TargetFile, where: str) -> TargetFile:
+    """The target, if it can be meant so. Raises Failure config-value, format-unknown."""
     if not target.formats:
-        raise Failure("config-value", f"{file}: no [[formats]]", expected="at least one", found="none")
-    _check_formats(target.formats, file)
-    inventory.check_interpreter(target.python, f"{file}: python")
+        raise Failure("config-value", f"{where}: no [[formats]]", expected="at least one", found="none")
+    _check_formats(target.formats, where)
+    inventory.check_interpreter(target.python, f"{where}: python")
+    if target.service is not None:
+        inventory.check_service(target.service, where)
     if not target.match.machine:
-        raise Failure("config-value", f"{file}: match.machine is empty", expected="an architecture")
-    return Target(**msgspec.structs.asdict(target), name=file.stem, path=str(file))
+        raise Failure("config-value", f"{where}: match.machine is empty", expected="an architecture")
+    rules = {"match.python": target.match.python, "match.glibc": target.match.glibc}
+    rules |= {f"runtimes.{name}": rule for name, rule in target.runtimes.items()}
+    for key, rule in rules.items():
+        try:
+            SpecifierSet(rule or "")
+        except InvalidSpecifier:
+            raise Failure(
+                "config-value", f"{where}: {key}: no version rule", expected="such as >=3.9,<3.14", found=rule
+            ) from None
+    return target
 
 
-def _check_formats(wanted: tuple[Format, ...], file: Path) -> None:
+def _check_formats(wanted: tuple[Format, ...], where: str) -> None:
     """Raises Failure config-value for a precision that a format has not, and for one that is there twice."""
     seen: set[str] = set()
     for entry in wanted:
@@ -202,12 +317,14 @@ def _check_formats(wanted: tuple[Format, ...], file: Path) -> None:
             formats.require_precision(entry.format, entry.resolved)
         except Failure as failure:
             raise Failure(
-                "config-value", f"{file}: {failure.message}", expected=failure.expected, found=failure.found
+                "config-value", f"{where}: {failure.message}", expected=failure.expected, found=failure.found
             ) from None
         if entry.opset is not None and entry.format != "onnx":
-            raise Failure("config-value", f"{file}: opset is ONNX's", expected="none", found=entry.key)
+            raise Failure("config-value", f"{where}: opset is ONNX's", expected="none", found=entry.key)
         if entry.key in seen:
             raise Failure(
-                "config-value", f"{file}: {entry.key} is there twice", expected="each format once a precision"
+                "config-value",
+                f"{where}: {entry.key} is there twice",
+                expected="each format once a precision",
             )
         seen.add(entry.key)

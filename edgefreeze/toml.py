@@ -24,23 +24,37 @@ def read(path: Path, schema: type[T]) -> T:
 
     Raises Failure config-syntax, config-key or config-value, naming file, line and the nearest key.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure("config-syntax", f"{path} cannot be read: {error}", found=str(error)) from None
-    return parse(text, str(path), schema)
+    text, data = table(path)
+    return decode(data, text, str(path), schema)
 
 
 def parse(text: str, where: str, schema: type[T]) -> T:
     """As read(), from a text; `where` names it in errors."""
+    return decode(_loads(text, where), text, where, schema)
+
+
+def table(path: Path) -> tuple[str, dict[str, Any]]:
+    """A TOML file's text, and its content as plain values. Raises Failure config-syntax."""
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Failure("config-syntax", f"{where} is not valid TOML: {error}", found=str(error)) from None
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure("config-syntax", f"{path} cannot be read: {error}", found=str(error)) from None
+    return text, _loads(text, str(path))
+
+
+def decode(data: dict[str, Any], text: str, where: str, schema: type[T]) -> T:
+    """Plain values into a Struct; errors name lines of `text`. Raises Failure config-key, config-value."""
     try:
         return msgspec.convert(data, schema, strict=True)
     except msgspec.ValidationError as error:
         raise _explain(str(error), text, where, schema) from None
+
+
+def _loads(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Failure("config-syntax", f"{where} is not valid TOML: {error}", found=str(error)) from None
 
 
 def _explain(problem: str, text: str, where: str, schema: type[msgspec.Struct]) -> Failure:

@@ -52,7 +52,7 @@ def test_a_target_may_list_precisions_each_once(tmp_path: Path) -> None:
     int8 = '[[formats]]\nformat = "tflite"\nprecision = "int8"\n'
     file = tmp_path / "b.toml"
     file.write_text(head + int8 + '[[formats]]\nformat = "tflite"\n')
-    target = targets.read(file)
+    target = targets.read(file).target
     assert [f.key for f in target.formats] == ["tflite:int8", "tflite"]
     assert [f.allowed for f in target.formats] == [
         formats.FORMATS["tflite"]["int8"].tolerance,

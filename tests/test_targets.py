@@ -1,27 +1,73 @@
-"""Targets are data: found by file name, validated, matched against a probe."""
+"""Targets are data: found by file name, merged with what they extend, validated, matched against a probe."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgefreeze import targets
+from edgefreeze import drafting, inheritance, inventory, schemas, targets
 from edgefreeze.errors import Failure
+from edgefreeze.types import DeviceFacts
 
 MINE = 'summary = "mine"\n[match]\nmachine = ["aarch64"]\nboard = ["Foo"]\n[[formats]]\nformat = "tflite"\n'
+BOARDS = {
+    "x86", "pi3", "pi4", "pi5", "pi-32", "jetson-nano", "jetson-orin", "jetson-thor", "generic-arm64",
+}  # fmt: skip
+
+
+def facts(**known: Any) -> DeviceFacts:
+    usual: dict[str, Any] = {
+        "machine": "aarch64",
+        "python": "3.11.2",
+        "python_executable": "/usr/bin/python3",
+        "libc": "glibc 2.36",
+        "platform": "linux-aarch64",
+        "bits": 64,
+    }
+    return DeviceFacts(**{**usual, **known})
 
 
 @pytest.mark.parametrize("name", sorted(targets.names()))
-def test_every_target_that_is_shipped_is_valid(name: str) -> None:
+def test_every_target_that_is_shipped_says_all_that_it_must(name: str) -> None:
     target = targets.load(name)
     assert target.name == name
     assert target.summary
     assert len({f.format for f in target.formats}) == len(target.formats)
+    assert all(f.precision and f.tolerance for f in target.formats)
+    assert target.match.features
+    assert target.match.python
+    assert target.match.glibc
+    assert target.advice.governor
+    origins = targets.resolve(name).origins
+    said = {
+        "freeze.optimize",
+        "bench.threads",
+        "bench.samples",
+        "limits.keep_free_mb",
+        "limits.keep_releases",
+    }
+    assert said <= set(origins)
 
 
-def test_the_three_boards_are_there() -> None:
-    assert {"x86", "pi4", "jetson-orin"} <= set(targets.names())
+def test_the_boards_are_there() -> None:
+    assert set(targets.names()) == BOARDS
+
+
+def test_what_the_shipped_targets_expect_tells_boards_apart() -> None:
+    boards = {
+        "pi3": "Raspberry Pi 3 Model B Plus Rev 1.3",
+        "pi4": "Raspberry Pi 4 Model B Rev 1.4",
+        "pi5": "Raspberry Pi 5 Model B Rev 1.0",
+        "jetson-nano": "NVIDIA Jetson Nano Developer Kit",
+        "jetson-orin": "NVIDIA Jetson Orin Nano Developer Kit",
+        "jetson-thor": "NVIDIA Jetson AGX Thor Developer Kit",
+    }
+    for name in boards:
+        wanted = targets.load(name).match.board
+        assert [n for n, board in boards.items() if any(text in board for text in wanted)] == [name]
 
 
 def test_an_unknown_target_offers_the_nearest() -> None:
@@ -42,32 +88,181 @@ def test_a_folder_of_ones_own_comes_first(tmp_path: Path) -> None:
     assert "not a name" not in known
 
 
-def test_the_architecture_must_fit_and_the_board_should(tmp_path: Path) -> None:
-    (tmp_path / "foo.toml").write_text(MINE)
+def test_the_architecture_must_fit_and_the_rest_should(tmp_path: Path) -> None:
+    rules = 'features = ["asimd"]\npython = ">=3.9,<3.12"\nglibc = ">=2.31"\n'
+    (tmp_path / "foo.toml").write_text(MINE.replace("[[formats]]", rules + "[[formats]]"))
     target = targets.load("foo", (tmp_path,))
-    assert target.mismatches("aarch64", "The foo board", None) == (None, ())
-    fatal, _ = target.mismatches("x86_64", None, None)
+    assert target.mismatches(facts(board="The foo board", cpu_features=("asimd", "fp"))) == (None, ())
+    assert target.mismatches(facts()) == (None, ())  # what the probe cannot tell is no mismatch
+    fatal, _ = target.mismatches(facts(machine="x86_64"))
     assert fatal == "architecture x86_64; target 'foo' is for aarch64"
-    fatal, warnings = target.mismatches("aarch64", "Bar", None)
+    fatal, warnings = target.mismatches(
+        facts(board="Bar", cpu_features=("fp",), python="3.13.1", libc="glibc 2.28")
+    )
     assert fatal is None
-    assert warnings == ("the board is 'Bar'; target 'foo' expects Foo",)
+    assert warnings == (
+        "the board is 'Bar'; target 'foo' expects Foo",
+        "the CPU has no asimd, as target 'foo' expects",
+        "Python is 3.13.1; target 'foo' expects >=3.9,<3.12",
+        "glibc is 2.28; target 'foo' expects >=2.31",
+    )
+    assert target.mismatches(facts(libc="musl 1.2.4")) == (None, ())
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (
-            MINE.replace('[[formats]]\nformat = "tflite"\n', "formats = []\n").replace("[match]", ""),
-            "no [[formats]]",
-        ),
+        ('summary = "mine"\nformats = []\n[match]\nmachine = ["aarch64"]\n', "no [[formats]]"),
         (MINE.replace('["aarch64"]', "[]"), "match.machine is empty"),
         ('python = "python3; rm -rf /"\n' + MINE, "not a plain path"),
+        (MINE + '[runtimes]\ntensorflow = "two"\n', "runtimes.tensorflow: no version rule"),
+        (MINE.replace("[[formats]]", 'python = "3.9 or so"\n[[formats]]'), "match.python: no version rule"),
+        (MINE + '[service]\nhealth_url = "ftp://x"\n', "service.health_url"),
     ],
 )
 def test_a_target_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, says: str) -> None:
-    if "formats = []" in text:
-        text = 'summary = "mine"\nformats = []\n[match]\nmachine = ["aarch64"]\n'
     (tmp_path / "foo.toml").write_text(text)
     with pytest.raises(Failure) as caught:
         targets.load("foo", (tmp_path,))
     assert says in caught.value.message
+    assert caught.value.code == "config-value"
+
+
+# --- one extends another
+
+
+def test_what_a_target_does_not_say_is_taken_from_the_one_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "foo.toml").write_text(MINE + "[bench]\nthreads = 2\nsamples = 50\n")
+    (tmp_path / "bar.toml").write_text(
+        'extends = "foo"\nsummary = "bar"\n[match]\nboard = ["Bar"]\n[bench]\nthreads = 4\n'
+    )
+    resolved = targets.resolve("bar", (tmp_path,))
+    target = resolved.target
+    assert (target.name, target.summary, target.extends) == ("bar", "bar", "foo")
+    assert (target.match.machine, target.match.board) == (("aarch64",), ("Bar",))
+    assert (target.bench.threads, target.bench.samples) == (4, 50)
+    assert [f.key for f in target.formats] == ["tflite"]
+    assert resolved.origins == {
+        "summary": "bar",
+        "extends": "bar",
+        "match.machine": "foo",
+        "match.board": "bar",
+        "formats": "foo",
+        "bench.threads": "bar",
+        "bench.samples": "foo",
+    }
+
+
+def test_a_list_of_tables_replaces_the_whole_list(tmp_path: Path) -> None:
+    (tmp_path / "foo.toml").write_text(MINE + '[[formats]]\nformat = "onnx"\n')
+    (tmp_path / "bar.toml").write_text('extends = "foo"\n[[formats]]\nformat = "saved_model"\n')
+    resolved = targets.resolve("bar", (tmp_path,))
+    assert [f.key for f in resolved.target.formats] == ["saved_model"]
+    assert resolved.origins["formats"] == "bar"
+
+
+def test_one_level_is_all(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('extends = "pi4"\nsummary = "mine"\n')
+    with pytest.raises(Failure) as caught:
+        targets.load("mine", (tmp_path,))
+    assert caught.value.code == "config-value"
+    assert "extends 'pi4', which extends 'generic-arm64': one level is all" in caught.value.message
+    assert 'extends = "generic-arm64"' in (caught.value.expected or "")
+
+
+def test_a_file_of_ones_own_may_extend_the_shipped_one_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "x86.toml").write_text('extends = "x86"\n[bench]\nthreads = 8\n')
+    target = targets.load("x86", (tmp_path,))
+    assert target.bench.threads == 8
+    assert target.path == str(tmp_path / "x86.toml")
+    assert target.formats == targets.load("x86").formats
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ('extends = "pi-4"\n', "config-value", "there is no such target; did you mean 'pi4'?"),
+        ('extends = "foo"\n', "config-value", "extends 'foo', and there is no such target"),  # itself
+        ('extends = "../x86"\n', "config-value", "cannot be a target's name"),
+        ("extends = 3\n", "config-value", "line 1: 'extends': Expected `str"),
+        ('extends = "x86"\n\n[bench]\nthraeds = 2\n', "config-key", "line 4: unknown key 'thraeds'"),
+        ('extends = "x86"\n\n[bench]\nthreads = 0\n', "config-value", "line 4: 'threads'"),
+    ],
+)
+def test_mistakes_in_one_that_extends(tmp_path: Path, text: str, code: str, says: str) -> None:
+    (tmp_path / "foo.toml").write_text(text)
+    with pytest.raises(Failure) as caught:
+        targets.load("foo", (tmp_path,))
+    assert caught.value.code == code
+    assert says in caught.value.message
+
+
+def test_a_table_in_place_of_a_value_and_the_other_way_round(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text("a = 1\n[b]\nc = 1\n[d]\ne = 1\n")
+    merged = inheritance.merge(
+        tmp_path / "own.toml", {"extends": "base", "a": {"x": 2}, "b": 3, "d": {"f": 4}}, (tmp_path,)
+    )
+    assert merged.data == {"extends": "base", "a": {"x": 2}, "b": 3, "d": {"e": 1, "f": 4}}
+    assert merged.origins == {"extends": "own", "a.x": "own", "b": "own", "d.e": "base", "d.f": "own"}
+
+
+# --- a device's own values
+
+
+def test_a_devices_entry_overrides_its_target(tmp_path: Path) -> None:
+    target = targets.load("pi4")
+    changed = targets.overridden(target, {"bench": {"threads": 4}, "limits": {"memory_mb": 900}}, "cam1")
+    assert (changed.bench.threads, changed.bench.samples) == (4, target.bench.samples)
+    assert changed.limits.memory_mb == 900
+    assert (changed.name, changed.path, changed.formats) == (target.name, target.path, target.formats)
+    for table, code in (
+        ({"bench": {"thraeds": 1}}, "config-key"),
+        ({"limits": {"memory_mb": 0}}, "config-value"),
+    ):
+        with pytest.raises(Failure) as caught:
+            targets.overridden(target, table, "edgefreeze.toml: devices.cam1")
+        assert caught.value.code == code
+        assert caught.value.message.startswith("edgefreeze.toml: devices.cam1, line 1:")
+
+
+# --- a target from a probe
+
+
+def test_a_draft_is_a_valid_target_of_the_board_it_was_made_from(tmp_path: Path) -> None:
+    known = [targets.load(name) for name in targets.names()]
+    seen = facts(
+        board="Radxa ROCK 5B Rev 1.2",
+        cpu_model='Cortex-A76 "big"',
+        cpu_features=("fp", "asimd"),
+        os="Debian GNU/Linux 12\n(bookworm)",
+        ram_bytes=8 * 10**9,
+    )
+    device = inventory.Device(name="rock", target="x", transport="ssh", host="rock", python=None, root=None)
+    made = drafting.draft(seen, known, device)
+    assert made.extends == "generic-arm64"
+    (tmp_path / "rock.toml").write_text(made.text)
+    target = targets.load("rock", (tmp_path,))
+    assert target.match.board == ("Radxa ROCK 5B",)
+    assert (target.match.python, target.match.glibc) == (">=3.11", ">=2.36")
+    assert target.limits.memory_mb == 4000
+    assert target.mismatches(seen) == (None, ())
+    assert target.formats == targets.load("generic-arm64").formats
+    with pytest.raises(Failure) as caught:
+        drafting.draft(facts(machine="riscv64"), known, device)
+    assert caught.value.code == "device-mismatch"
+
+
+# --- for editors
+
+
+def test_the_schema_takes_the_shipped_targets_and_says_what_a_whole_one_needs() -> None:
+    schema = schemas.target()
+    assert {"required": ["extends"]} in schema["anyOf"]
+    assert {"required": ["summary", "match", "formats"]} in schema["anyOf"]
+    assert set(schema["properties"]) == set(targets.TargetFile.__struct_fields__)
+    assert schema["additionalProperties"] is False
+    references = set(json.dumps(schema).split("#/$defs/")[1:])
+    assert {text.partition('"')[0] for text in references} <= set(schema["$defs"])
+    assert schemas.config()["properties"]["devices"]["additionalProperties"] == {
+        "$ref": "#/$defs/DeviceEntry"
+    }

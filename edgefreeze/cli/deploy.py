@@ -86,7 +86,7 @@ def command(
         wish=wish,
         bench=not no_bench,
         dry_run=dry_run,
-        service=where.config.service,
+        service=where.service,
         rate=rate,
         sign=sign or where.config.signing_key,
         sources=sources(where.config, wheels),

@@ -15,6 +15,7 @@ from edgefreeze import __version__
 
 COMMANDS = {
     "init": "Write an edgefreeze.toml to start from.",
+    "doctor": "What is wrong with a device, before it costs a trip.",
     "deploy": "Freeze, prove, ship, prove again, measure, and make active.",
     "prepare": "Bring the runtimes to a board, before the day in the field.",
     "build": "Make a proved release for a kind of board, without a device.",
@@ -23,6 +24,8 @@ COMMANDS = {
     "inspect": "What is in a model, and what it would become on a board.",
     "verify": "Whether two models, artifacts or releases compute the same.",
     "bisect": "The first node at which two models part.",
+    "devices": "The devices of edgefreeze.toml: which answer, and what they run.",
+    "device": "One device as a whole: take everything off it.",
     "status": "What a device runs.",
     "run": "Infer on the device with the active release.",
     "rollback": "Return a device to the release before.",

@@ -15,7 +15,7 @@ import click
 
 from edgefreeze import inventory, targets
 from edgefreeze.errors import Failure
-from edgefreeze.inventory import Config, Device
+from edgefreeze.inventory import Config, Device, Service
 from edgefreeze.targets import Target
 
 if TYPE_CHECKING:
@@ -105,6 +105,15 @@ class Where:
     config: Config
     target: Target
     device: Device
+    folders: tuple[Path, ...] = ()
+    """Where targets were looked for, before those that edgefreeze brings."""
+
+    @property
+    def service(self) -> Service | None:
+        """How the application there is told of a switch: as the device's entry says, else edgefreeze.toml's
+        [service], else the target's."""
+        listed = self.config.devices.get(self.device.name)
+        return (listed and listed.service) or self.config.service or self.target.service
 
 
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,7 +130,10 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         config = inventory.load()
         found, device = resolve(config, target, host, targets_folder)
-        return function(*args, where=Where(config=config, target=found, device=device), **kwargs)
+        places = folders(config, targets_folder)
+        return function(
+            *args, where=Where(config=config, target=found, device=device, folders=places), **kwargs
+        )
 
     return call
 
@@ -248,6 +260,10 @@ def resolve(
     )
     found = targets.load(name, folders(config, targets_folder))
     device = inventory.choose(config, name, found.transport, host)
+    listed = config.devices.get(device.name)
+    if listed and listed.overrides:
+        place = f"{inventory.FILE}: devices.{device.name}"
+        found = targets.overridden(found, listed.overrides, place)
     if entry and target and entry.target != target:
         raise Failure(
             "device-mismatch",
@@ -260,9 +276,14 @@ def resolve(
     return found, replace(device, python=device.python or found.python)
 
 
+def may_ask() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and not os.environ.get("CI")
+
+
 def ask(prompt: str) -> str | None:
     """Ask for a secret on the terminal; None where there is nobody to ask."""
-    if not sys.stdin.isatty() or os.environ.get("CI"):
+    if not may_ask():
         return None
     import getpass
 

@@ -77,6 +77,12 @@ class App:
         self._lock.release()
         self._lock = None
 
+    def abandon(self) -> None:
+        """Let the lock go, and nothing else: the app has been removed."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
     # --- what is active
 
     def where(self) -> Dict[str, Any]:

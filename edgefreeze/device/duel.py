@@ -13,7 +13,7 @@ Warm-up samples and the check against the golden outputs are in the result.
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional
 
-from edgefreeze.device import checks, manifest, probe
+from edgefreeze.device import checks, manifest, probe, readings
 from edgefreeze.device.child import Runner
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.measure import Bench, Event
@@ -105,7 +105,7 @@ class Duel:
 
     def _fits(self) -> bool:
         """Whether the memory holds one more, judging by the largest so far."""
-        available = probe.parse_meminfo(probe.read_text("/proc/meminfo") or "")["ram_available_bytes"]
+        available = readings.parse_meminfo(probe.read_text("/proc/meminfo") or "")["ram_available_bytes"]
         return available is None or available >= NEXT_NEEDS * self._peak
 
     def _keep(self, index: int) -> None:

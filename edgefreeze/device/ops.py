@@ -9,12 +9,13 @@ import os
 import subprocess
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple
 
-from edgefreeze.device import checks, files, manifest, probe, protocol, sshsig, state, trees, trust
+from edgefreeze.device import checks, files, health, manifest, probe, protocol, sshsig, state, trees, trust
 from edgefreeze.device.admission import Parcel, admit
 from edgefreeze.device.changeover import change_over
 from edgefreeze.device.duel import Duel, check_plan
 from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.measure import GREETING_S, choose, selftest
+from edgefreeze.device.purge import purge
 from edgefreeze.device.service import check_plan as check_service
 from edgefreeze.device.session import Session
 from edgefreeze.device.trial import check_files
@@ -67,6 +68,10 @@ def _probe(session: Session, request: Request) -> Result:
     python = request.args.get("python")
     interpreter = None if python is None else _facts_of(python, session.program)
     return probe.device_facts(session.root, interpreter)
+
+
+def _health(session: Session, request: Request) -> Result:
+    return health.collect(session.root)
 
 
 def _facts_of(python: str, program: str) -> Dict[str, Any]:
@@ -299,6 +304,10 @@ def _prune(session: Session, request: Request) -> Result:
     return result
 
 
+def _purge(session: Session, request: Request) -> Result:
+    return purge(session, request.args["who"])
+
+
 def _bye(session: Session, request: Request) -> Result:
     return {}
 
@@ -319,6 +328,7 @@ def _takes(
 OPERATIONS: Dict[str, Operation] = {
     "ping": Operation(_ping, _takes({})),
     "probe": Operation(_probe, _takes({}, {"python": checks.absolute_path})),
+    "health": Operation(_health, _takes({})),
     "missing": Operation(
         _missing, _takes({"digests": checks.list_of(checks.row(checks.digest, checks.size))})
     ),
@@ -391,6 +401,7 @@ OPERATIONS: Dict[str, Operation] = {
         _trust_policy, _takes({"policy": checks.one_of(trust.REQUIRE, trust.ALLOW), "who": checks.line})
     ),
     "prune": Operation(_prune, _takes({"app": checks.name, "keep": checks.integer(0, 10_000)})),
+    "purge": Operation(_purge, _takes({"who": checks.line})),
     "bye": Operation(_bye, _takes({})),
 }
 

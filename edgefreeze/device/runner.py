@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Callable, Dict, List, Tuple
 from edgefreeze.device import parity, protocol, runtimes, tensors
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.frames import FrameReader
-from edgefreeze.device.probe import parse_status_sizes
+from edgefreeze.device.readings import parse_status_sizes
 
 MAX_BLOB = 256 << 20
 Answer = Tuple[Dict[str, Any], bytes]

@@ -64,6 +64,13 @@ class Session:
             raise DeviceError("no-release", "no release of the app is active", "a release", None)
         return Bench(self.root, self.program, self.trees, app.releases, chosen)
 
+    def abandon(self) -> None:
+        """Let go of everything without a look at it: it is not there any more."""
+        for app in self._apps.values():
+            app.abandon()
+        self._apps = {}
+        self.store.release()
+
     def close(self) -> None:
         """Make durable what was received, go back from trials, let the locks go."""
         try:

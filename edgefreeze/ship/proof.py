@@ -68,6 +68,10 @@ def answer() -> np.ndarray:
     return found
 
 
+def _why(failure: Failure) -> str:
+    return clean(failure.message + (f" ({failure.found})" if failure.found else ""), 400)
+
+
 def prove(helper: Helper, facts: DeviceFacts, plan: RuntimePlan, progress: Progress) -> Proof:
     """Infer with a runtime that is on the device. What fails there is a result; a Failure is of the way."""
     name = plan.choice.runtime
@@ -95,7 +99,7 @@ def prove(helper: Helper, facts: DeviceFacts, plan: RuntimePlan, progress: Progr
     except Failure as failure:
         if failure.code in ("protocol", "connection-lost", "unreachable"):
             raise
-        return Proof(ok=False, seconds=time.monotonic() - started, reason=clean(failure.message, 300))
+        return Proof(ok=False, seconds=time.monotonic() - started, reason=_why(failure))
     except ValueError as error:
         return Proof(ok=False, seconds=time.monotonic() - started, reason=clean(str(error), 300))
     seconds = time.monotonic() - started

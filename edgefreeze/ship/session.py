@@ -61,7 +61,7 @@ def probe(helper: Helper) -> DeviceFacts:
 def require_board(target: Target, facts: DeviceFacts, where: str) -> tuple[str, ...]:
     """In what the board differs from the target though a release may run there. Raises Failure
     device-mismatch where it cannot."""
-    fatal, warnings = target.mismatches(facts.machine, facts.board, facts.cpu_model)
+    fatal, warnings = target.mismatches(facts)
     if fatal:
         raise Failure(
             "device-mismatch",
@@ -197,17 +197,11 @@ def self_test(helper: Helper, release: Release, *, threads: int, progress: Progr
     """
     progress.step("selftest", "self-test on the device")
     app = release.manifest["app"]
-    result = helper.request("selftest", {"app": app, "release": release.id, "threads": threads})
-    try:
-        tests = msgspec.convert(result.get("artifacts"), tuple[SelfTest, ...], strict=False)
-    except msgspec.ValidationError as error:
-        raise Failure(
-            "protocol", f"{helper.where}: the self-test's answer makes no sense: {clean(str(error), 200)}"
-        ) from None
+    tests, passed = tested(helper, app, release.id, threads=threads)
     bad = [t for t in tests if not t.ok]
     if (
         bad
-        or result.get("passed") is not True
+        or not passed
         or {(t.format, t.precision) for t in tests} != {(a.format, a.precision) for a in release.verified}
     ):
         discard(helper, app, release.id)
@@ -221,6 +215,19 @@ def self_test(helper: Helper, release: Release, *, threads: int, progress: Progr
             next="leave the format out with --format, or look at the device's runtime",
         )
     return tests
+
+
+def tested(helper: Helper, app: str, release: str, *, threads: int) -> tuple[tuple[SelfTest, ...], bool]:
+    """(how every artifact of a release that is on the device does there, whether the device takes it for
+    passed). Raises Failure no-release, protocol."""
+    result = helper.request("selftest", {"app": app, "release": release, "threads": threads})
+    try:
+        tests = msgspec.convert(result.get("artifacts"), tuple[SelfTest, ...], strict=False)
+    except msgspec.ValidationError as error:
+        raise Failure(
+            "protocol", f"{helper.where}: the self-test's answer makes no sense: {clean(str(error), 200)}"
+        ) from None
+    return tests, result.get("passed") is True
 
 
 def _expected(test: SelfTest) -> str:

@@ -234,3 +234,35 @@ def test_a_board_with_too_little_room_is_left_as_it_was(
     assert "free" in error["expected"]
     assert "free" in error["found"]
     assert board.sh("ls ~/.edgefreeze/apps 2>/dev/null || true") == ""
+
+
+def test_after_a_purge_not_one_file_of_ours_is_left(
+    small: Path,
+    lab_x86: LabDevice,
+    over_ssh: Callable[[LabDevice], str],
+    edgefreeze_: Run,
+    prebuilt: None,
+) -> None:
+    """On a board with Python and nothing else, no network and no root: deploy, run, purge."""
+    host = over_ssh(lab_x86)
+    lab_x86.sh("python3 -c 'import numpy' 2>/dev/null && exit 1; true")
+
+    def files() -> set[str]:
+        listing = lab_x86.sh("find / -xdev \\( -user pi -o -group pi \\) -not -path '/proc/*'", user="root")
+        return set(listing.splitlines())
+
+    before = files()
+    # The release that was built before is one of the app `demo`.
+    deployed = edgefreeze_(
+        *("deploy", small / "small_a", "--app", "demo", "--target", "x86", "--host", host),
+        *("--format", "tflite", "--no-bench"),
+    )
+    assert deployed.status == 0, deployed.err
+    assert len(files() - before) > 100
+    doctor = edgefreeze_("doctor", "--target", "x86", "--host", host, "--json")
+    levels = {check["name"]: check["level"] for check in doctor.json["checks"]}
+    assert levels["app-demo"] == "fine", doctor.out
+    purged = edgefreeze_("device", "purge", "--target", "x86", "--host", host, "--yes", "--json")
+    assert purged.status == 0, purged.out
+    assert purged.json["apps"] == ["demo"]
+    assert files() == before

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefreeze.device import probe
+from edgefreeze.device import probe, readings
 from edgefreeze.types import DeviceFacts
 
 PI4 = """processor\t: 0
@@ -41,7 +41,7 @@ APPLE = "processor\t: 0\nCPU implementer\t: 0x61\nCPU part\t: 0x022\n"
 
 
 def test_cpuinfo_of_a_pi_4() -> None:
-    found = probe.parse_cpuinfo(PI4)
+    found = readings.parse_cpuinfo(PI4)
     assert found["cpu_model"] == "Cortex-A72"
     assert found["cpu_count"] == 2
     assert "asimd" in found["cpu_features"]
@@ -58,7 +58,7 @@ def test_cpuinfo_of_a_pi_4() -> None:
     ],
 )
 def test_cpuinfo(text: str, model: str | None, count: int) -> None:
-    found = probe.parse_cpuinfo(text)
+    found = readings.parse_cpuinfo(text)
     assert (found["cpu_model"], found["cpu_count"]) == (model, count)
 
 
@@ -67,14 +67,14 @@ def test_meminfo() -> None:
         "MemTotal:  3884376 kB\nMemFree: 100 kB\nMemAvailable:  3000000 kB\n"
         "SwapTotal: 200 kB\nSwapFree: 50 kB\n"
     )
-    assert probe.parse_meminfo(text) == {
+    assert readings.parse_meminfo(text) == {
         "ram_bytes": 3884376 * 1024,
         "ram_available_bytes": 3000000 * 1024,
         "swap_used_bytes": 150 * 1024,
     }
     old = "MemTotal: 1000 kB\nMemFree: 100 kB\nBuffers: 10 kB\nCached: 200 kB\n"
-    assert probe.parse_meminfo(old)["ram_available_bytes"] == 310 * 1024
-    assert probe.parse_meminfo("") == {
+    assert readings.parse_meminfo(old)["ram_available_bytes"] == 310 * 1024
+    assert readings.parse_meminfo("") == {
         "ram_bytes": None,
         "ram_available_bytes": None,
         "swap_used_bytes": None,
@@ -82,19 +82,19 @@ def test_meminfo() -> None:
 
 
 def test_status_sizes() -> None:
-    assert probe.parse_status_sizes("VmHWM:\t  200 kB\nVmRSS:\t  100 kB\n") == {
+    assert readings.parse_status_sizes("VmHWM:\t  200 kB\nVmRSS:\t  100 kB\n") == {
         "rss_bytes": 102400,
         "peak_bytes": 204800,
     }
-    assert probe.parse_status_sizes("VmRSS: 1 kB\n")["peak_bytes"] == 1024
+    assert readings.parse_status_sizes("VmRSS: 1 kB\n")["peak_bytes"] == 1024
 
 
 def test_os_release() -> None:
-    assert probe.parse_os_release('PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME=x\n') == (
+    assert readings.parse_os_release('PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME=x\n') == (
         "Debian GNU/Linux 12 (bookworm)"
     )
-    assert probe.parse_os_release("NAME='Alpine Linux'\n") == "Alpine Linux"
-    assert probe.parse_os_release("nothing") is None
+    assert readings.parse_os_release("NAME='Alpine Linux'\n") == "Alpine Linux"
+    assert readings.parse_os_release("nothing") is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_os_release() -> None:
     ],
 )
 def test_throttled(text: str, words: str | None) -> None:
-    assert probe.parse_throttled(text) == words
+    assert readings.parse_throttled(text) == words
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_throttled(text: str, words: str | None) -> None:
     ],
 )
 def test_machine_is_the_interpreters(platform: str, bits: int, machine: str) -> None:
-    assert probe.abi_machine(platform, bits) == machine
+    assert readings.abi_machine(platform, bits) == machine
 
 
 NO_SIGNS: dict[str, str | None] = {
@@ -158,28 +158,28 @@ REAL_PI = NO_SIGNS | {
     ids=lambda sign: next(iter(sign)),
 )
 def test_any_one_sign_gives_an_emulator_away(sign: dict[str, str]) -> None:
-    assert probe.is_emulated("aarch64", REAL_PI | sign)
-    assert probe.is_emulated("aarch64", NO_SIGNS | sign)
+    assert readings.is_emulated("aarch64", REAL_PI | sign)
+    assert readings.is_emulated("aarch64", NO_SIGNS | sign)
 
 
 def test_what_is_no_emulation() -> None:
-    assert not probe.is_emulated("aarch64", REAL_PI)
-    assert not probe.is_emulated("armv7l", REAL_PI)  # a 32-bit system on a 64-bit kernel
-    assert not probe.is_emulated("aarch64", NO_SIGNS)
+    assert not readings.is_emulated("aarch64", REAL_PI)
+    assert not readings.is_emulated("armv7l", REAL_PI)  # a 32-bit system on a 64-bit kernel
+    assert not readings.is_emulated("aarch64", NO_SIGNS)
     x86 = NO_SIGNS | {"kernel_arch": "x86_64", "cpu_modalias": "cpu:type:x86,ven0000", "cpuinfo": X86}
-    assert not probe.is_emulated("x86_64", x86)
-    assert not probe.is_emulated("i686", x86)
-    assert not probe.is_emulated("riscv64", NO_SIGNS | {"kernel_arch": "riscv64"})
-    assert probe.is_emulated("x86_64", NO_SIGNS | {"kernel_arch": "aarch64"})
+    assert not readings.is_emulated("x86_64", x86)
+    assert not readings.is_emulated("i686", x86)
+    assert not readings.is_emulated("riscv64", NO_SIGNS | {"kernel_arch": "riscv64"})
+    assert readings.is_emulated("x86_64", NO_SIGNS | {"kernel_arch": "aarch64"})
 
 
 @given(st.text())
 def test_parsers_take_any_text(text: str) -> None:
-    probe.parse_cpuinfo(text)
-    probe.parse_meminfo(text)
-    probe.parse_os_release(text)
-    probe.parse_throttled(text)
-    probe.is_emulated("aarch64", dict.fromkeys(NO_SIGNS, text))
+    readings.parse_cpuinfo(text)
+    readings.parse_meminfo(text)
+    readings.parse_os_release(text)
+    readings.parse_throttled(text)
+    readings.is_emulated("aarch64", dict.fromkeys(NO_SIGNS, text))
 
 
 def test_facts_of_this_machine_are_device_facts(tmp_path: Any) -> None:

@@ -41,6 +41,8 @@ def parse(arguments: tuple[str, ...]) -> None:
     with contextlib.suppress(click.exceptions.Exit):  # --help and --version end the parsing
         while isinstance(command, click.Group):
             context = command.make_context(name, rest, parent=context)
+            if command.invoke_without_command and not [*context._protected_args, *context.args]:
+                return
             found, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
             assert inner is not None
             command, name = inner, str(found)

@@ -1,0 +1,46 @@
+"""edgefreeze device."""
+
+from __future__ import annotations
+
+import click
+
+from edgefreeze.cli import options, output
+from edgefreeze.cli.options import Where, device_options, output_options
+
+
+@click.group("device")
+def command() -> None:
+    """One device as a whole."""
+
+
+@command.command("purge", epilog="Example:  edgefreeze device purge --host cam1 --yes")
+@device_options
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@output_options
+def purge(where: Where, yes: bool, as_json: bool, quiet: bool, debug: bool) -> None:
+    """Take everything of edgefreeze off a device: apps, releases, runtimes, trust, history, the helper.
+
+    Afterwards not one file of it is left there. Files of others in the same folder stay.
+    """
+    from edgefreeze import devices
+    from edgefreeze.errors import Failure
+    from edgefreeze.text import size
+
+    if not yes:
+        there = devices.there(where.device, options.ask)
+        apps = ", ".join(str(app) for app in there["apps"]) or "none"
+        question = f"Remove everything of edgefreeze from {where.device.name} (apps: {apps})?"
+        if not options.may_ask():
+            raise Failure("usage", "nobody can be asked here", expected="--yes", next="the same with --yes")
+        if not click.confirm(question, err=True):
+            raise Failure("interrupted", f"nothing was removed from {where.device.name}")
+    found = devices.purge(where.device, options.ask)
+    if as_json:
+        output.document("device purge", found)
+    elif not quiet:
+        click.echo(
+            f"{found['device']}: {found['files']} files, {size(found['bytes'] or 0)},"
+            f" removed from {found['root']}"
+        )
+        if found["foreign"]:
+            click.echo(f"  not of edgefreeze, and still there: {', '.join(map(str, found['foreign']))}")

@@ -1,0 +1,200 @@
+"""The inventory on disk: a device added and removed leaves the rest of the file as it was; secrets never."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from edgefreeze import devices, inventory, sightings
+from edgefreeze.cli import main
+from edgefreeze.errors import Failure
+from edgefreeze.transport import ssh_aliases
+
+TOML = """\
+# mine
+model = "m"   # the model
+
+[devices.cam1]
+target = "pi4"
+host = "pi@192.0.2.1"
+
+[devices.cam1.bench]
+threads = 2
+
+# the second
+[devices."cam.2"]
+target = "x86"
+transport = "local"
+
+[service]
+restart = ["true"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("EDGEFREEZE_SSH_CONFIG", raising=False)
+    return work
+
+
+def test_a_device_is_added_and_the_rest_stays_as_it_is_written() -> None:
+    after = devices.with_device(TOML, "cam3", "pi@cam3:2222", "pi4", "edgefreeze.toml")
+    assert after.startswith(TOML)
+    assert tomllib.loads(after)["devices"]["cam3"] == {"target": "pi4", "host": "pi@cam3:2222"}
+    dotted = devices.with_device(TOML, "cam.4", "cam4", "pi4", "edgefreeze.toml")
+    assert set(tomllib.loads(dotted)["devices"]) == {"cam1", "cam.2", "cam.4"}
+
+
+def test_a_device_is_removed_with_its_own_tables_only() -> None:
+    after = devices.without_device(TOML, "cam1", "edgefreeze.toml")
+    assert tomllib.loads(after) == {
+        "model": "m",
+        "devices": {"cam.2": {"target": "x86", "transport": "local"}},
+        "service": {"restart": ["true"]},
+    }
+    assert after.startswith('# mine\nmodel = "m"   # the model\n')
+    assert "cam.2" not in tomllib.loads(devices.without_device(TOML, "cam.2", "f"))["devices"]
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "code"),
+    [
+        ("cam1", "pi@x", "config-exists"),
+        ("a/b", "pi@x", "name-invalid"),
+        ("cam3", "pi:secret@x", "config-value"),
+        ("cam3", "-oProxyCommand=x", "config-value"),
+        ("cam3", "a b", "config-value"),
+    ],
+)
+def test_what_cannot_be_a_device_is_refused_without_repeating_a_secret(
+    name: str, host: str, code: str
+) -> None:
+    with pytest.raises(Failure) as caught:
+        devices.with_device(TOML, name, host, "pi4", "edgefreeze.toml")
+    assert caught.value.code == code
+    assert "secret" not in str(caught.value.as_json())
+
+
+def test_a_password_in_the_file_is_refused_when_it_is_read(elsewhere: Path) -> None:
+    for line in ('host = "pi:secret@cam1"', 'password = "secret"'):
+        (elsewhere / "edgefreeze.toml").write_text(f'[devices.cam1]\ntarget = "pi4"\n{line}\n')
+        with pytest.raises(Failure) as caught:
+            inventory.load()
+        assert caught.value.code in ("config-value", "config-key")
+        assert "secret" not in str(caught.value.as_json())
+
+
+def test_one_that_is_not_there_and_one_that_is_written_otherwise() -> None:
+    with pytest.raises(Failure) as caught:
+        devices.without_device(TOML, "cam11", "edgefreeze.toml")
+    assert "did you mean 'cam1'" in caught.value.message
+    inline = 'devices = { cam1 = { target = "pi4" } }\n'
+    with pytest.raises(Failure) as caught:
+        devices.without_device(inline, "cam1", "edgefreeze.toml")
+    assert caught.value.code == "config-value"
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    status = main.run(list(arguments))
+    return status, capsys.readouterr().out
+
+
+def test_the_commands(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "devices")[1].startswith("no devices yet")
+    assert run(capsys, "devices", "add", "box", "127.0.0.1:1", "--target", "x86")[0] == 0
+    assert run(capsys, "devices", "add", "cam1", "pi@192.0.2.1", "--target", "pi5x")[0] == 3
+    (elsewhere / "edgefreeze.toml").write_text(
+        (elsewhere / "edgefreeze.toml").read_text()
+        + f'\n[devices.here]\ntarget = "x86"\ntransport = "local"\nroot = "{elsewhere}/root"\n'
+    )
+    status, out = run(capsys, "devices", "--json", "--offline")
+    rows = {row["name"]: row for row in json.loads(out)["devices"]}
+    assert (status, rows["box"]["state"], rows["box"]["last_seen"]) == (0, "not asked", None)
+    status, out = run(capsys, "devices", "list", "--json")
+    rows = {row["name"]: row for row in json.loads(out)["devices"]}
+    assert rows["box"]["state"] == "unreachable"
+    assert rows["here"]["state"] == "reachable"
+    assert rows["here"]["last_seen"].endswith("Z")
+    assert rows["here"]["apps"] == {}
+    assert "reachable" in run(capsys, "devices")[1]
+    assert run(capsys, "devices", "remove", "box")[0] == 0
+    assert [
+        row["name"] for row in json.loads(run(capsys, "devices", "--json", "--offline")[1])["devices"]
+    ] == ["here"]
+
+
+def test_sightings_survive_a_broken_file_and_a_missing_folder(tmp_path: Path) -> None:
+    assert sightings.read() == {}
+    sightings.saw("cam1", {"demo": "a" * 64})
+    sightings.saw("cam1")
+    assert sightings.read()["cam1"].apps == {"demo": "a" * 64}
+    sightings.forget("cam1")
+    assert sightings.read() == {}
+    file = tmp_path / "state" / "edgefreeze" / "devices.json"
+    file.write_text("{")
+    assert sightings.read() == {}
+    sightings.saw("cam2")
+    assert set(sightings.read()) == {"cam2"}
+
+
+# --- ~/.ssh/config
+
+
+def test_aliases_with_includes_and_without_patterns(tmp_path: Path) -> None:
+    home = tmp_path / "home" / ".ssh"
+    (home / "more.d").mkdir(parents=True)
+    (home / "config").write_text(
+        "# boards\nInclude more.d/*.conf\nHost cam1 cam2 !cam3 *.lan\n  HostName 192.0.2.1\n"
+        'host = "with space"\nHost *\n  User pi\nHost cam1\nHost "broken\n'
+    )
+    (home / "more.d" / "a.conf").write_text("Host=shed\nInclude more.d/a.conf\n")
+    assert ssh_aliases.aliases() == ("shed", "cam1", "cam2", "with space")
+
+
+def test_discover_says_which_are_devices_and_how_others_become_ones(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "ssh_config"
+    config.write_text(
+        "Host cam1\n  HostName 192.0.2.1\n  User pi\nHost shed\n  HostName 192.0.2.2\n  ProxyJump cam1\n"
+    )
+    monkeypatch.setenv("EDGEFREEZE_SSH_CONFIG", str(config))
+    (elsewhere / "edgefreeze.toml").write_text('[devices.porch]\ntarget = "pi4"\nhost = "cam1"\n')
+    status, out = run(capsys, "devices", "discover", "--json")
+    assert status == 0
+    first, second = json.loads(out)["hosts"]
+    assert first == {
+        "alias": "cam1",
+        "address": "pi@192.0.2.1 port 22",
+        "jump": False,
+        "device": "porch",
+        "add": None,
+    }
+    assert (second["jump"], second["add"]) == (True, "edgefreeze devices add shed shed --target TARGET")
+    assert "192.0.2.2" in run(capsys, "devices", "discover")[1]
+
+
+# --- purge
+
+
+def test_purge_asks_or_is_told_not_to(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = elsewhere / "root"
+    (elsewhere / "edgefreeze.toml").write_text(
+        f'[devices.here]\ntarget = "x86"\ntransport = "local"\nroot = "{root}"\n'
+    )
+    status, out = run(capsys, "device", "purge", "--host", "here", "--json")
+    assert (status, json.loads(out)["error"]["next"]) == (2, "the same with --yes")
+    assert (root / "helper").is_dir()
+    status, out = run(capsys, "device", "purge", "--host", "here", "--yes", "--json")
+    found = json.loads(out)
+    assert (status, found["root"], found["foreign"]) == (0, str(root), [])
+    assert found["files"] >= 1
+    assert not root.exists()
