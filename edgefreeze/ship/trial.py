@@ -85,7 +85,7 @@ def bind(
                 Content(sha256=f.sha256, bytes=f.bytes, source=tree.folder / f.path) for f in tree.files
             ]
             _send(helper, contents, choice.requirement[0], progress, passing=False)
-            helper.request("commit", silence_s=TIMEOUT_S)
+            helper.request("commit")
             helper.request("tree", {"id": tree.id, "files": tree.listing()})
     return binding(facts, (RuntimePlan(choice=choice, tree=tree),), runtimes.table().runner)
 
