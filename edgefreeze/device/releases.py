@@ -200,7 +200,7 @@ class Releases:
                 raise
 
     def _mend(self, folder: str, data: bytes, wanted: List[File], progress: Progress) -> None:
-        if files.regular_size(os.path.join(folder, "manifest.json")) != len(data):
+        if not _holds(os.path.join(folder, "manifest.json"), data):
             files.write_durably(os.path.join(folder, "manifest.json"), data, 0o400)
         damaged = []
         for path, sha256, size, done, total in _running(wanted):
@@ -302,6 +302,13 @@ class Releases:
         for folder in (self._staging, self._trash):
             for name in files.list_folder(folder):
                 files.remove_tree(os.path.join(folder, name))
+
+
+def _holds(path: str, data: bytes) -> bool:
+    try:
+        return files.read_bytes(path) == data
+    except (OSError, checks.Invalid):
+        return False
 
 
 def _contents(parsed: Dict[str, Any], envelope: Dict[str, Any]) -> List[File]:
