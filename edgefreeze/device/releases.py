@@ -175,8 +175,7 @@ class Releases:
         if signature is not None:
             files.write_new(os.path.join(staged, "envelope.sig"), signature.encode("ascii"))
         files.write_new(os.path.join(staged, "binding.json"), protocol.canonical(binding))
-        files.require_synced([os.path.join(staged, path) for path, _, _ in wanted])
-        files.require_synced(folders)
+        files.require_synced(folders)  # what the store has, or has copied for us, is durable itself
         self._read_back(staged, wanted, progress)
         os.rename(staged, self.folder(release))
         files.fsync_path(self._staging)
@@ -200,6 +199,8 @@ class Releases:
                 raise
 
     def _mend(self, folder: str, data: bytes, wanted: List[File], progress: Progress) -> None:
+        for inside, _, _ in os.walk(folder):
+            files.remove_unfinished(inside)
         if not _holds(os.path.join(folder, "manifest.json"), data):
             files.write_durably(os.path.join(folder, "manifest.json"), data, 0o400)
         damaged = []

@@ -157,6 +157,7 @@ class Trees:
         Only within Store.exclusive().
         """
         removed = 0
+        files.remove_unfinished(self.path)
         names = files.list_folder(self.path)
         for name in names:
             if name.startswith("tmp-"):

@@ -98,6 +98,7 @@ def check_space(ship: ShipPlan, facts: DeviceFacts, keep_free_mb: int, where: st
             f"{where}: too little space on the device",
             expected=f"{size(needed)} free ({size(ship.bytes_needed)} to bring, {keep_free_mb} MB reserve)",
             found=f"{size(facts.disk_free_bytes)} free",
+            device_state="unchanged: nothing has been sent",
             retry_safe=True,
             next="free some space there, or leave TensorFlow out: --no-tf",
         )
@@ -109,5 +110,6 @@ def check_space(ship: ShipPlan, facts: DeviceFacts, keep_free_mb: int, where: st
             f"{where}: too few inodes on the device",
             expected=f"{inodes} free",
             found=f"{facts.disk_free_inodes} free",
+            device_state="unchanged: nothing has been sent",
             retry_safe=True,
         )

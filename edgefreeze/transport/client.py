@@ -24,6 +24,7 @@ SILENCE_S = 45.0
 GREETING_S = 60.0
 """An emulated or small board may take seconds to start Python."""
 _PING_S = 30.0
+_UNOPENED = "no app had been opened for a change, so nothing was switched"
 _AHEAD = 256
 """Requests that may be under way before an answer is read: their answers must fit in any pipe."""
 
@@ -205,7 +206,7 @@ class Helper:
             f"{self.where}: {text.get('message', op)}",
             expected=text.get("expected"),
             found=text.get("found"),
-            device_state=self.state_sentence(),
+            device_state=self.state_sentence() or _UNOPENED,
             retry_safe=retry if isinstance(retry, bool) else None,
             detail=clean(str(error.get("trace") or error.get("stderr") or ""), 8000) or None,
         )
@@ -243,7 +244,7 @@ class Helper:
     def _gone(self, code: str, why: str, op: str) -> Failure:
         self._broken = True
         stderr = clean(self._stream.stderr_tail(), 1500)
-        state = self.state_sentence() or "no app had been opened for a change, so nothing was switched"
+        state = self.state_sentence() or _UNOPENED
         return Failure(
             code,
             f"{self.where}: lost during '{op}': {clean(why, 300)}",
@@ -265,6 +266,14 @@ def _spoken(value: Any) -> str:
 
 def connect(device: Device, ask: Callable[[str], str | None] = lambda prompt: None) -> Helper:
     """Open the device's transport and turn it into a helper. Raises Failure as the transports and greet()."""
+    try:
+        return _connected(device, ask)
+    except Failure as failure:
+        failure.device_state = failure.device_state or "the helper had not started there; unchanged"
+        raise
+
+
+def _connected(device: Device, ask: Callable[[str], str | None]) -> Helper:
     stream: Stream
     if device.transport == "local":
         import sys
@@ -281,9 +290,7 @@ def connect(device: Device, ask: Callable[[str], str | None] = lambda prompt: No
         where, root = device.name, device.root or "~/.edgefreeze"
     try:
         greeting = greet(stream, where=where, root=root, timeout_s=GREETING_S)
-    except BaseException as error:
+    except BaseException:
         stream.close()
-        if isinstance(error, Failure) and error.device_state is None:
-            error.device_state = "the helper had not started there; unchanged"
         raise
     return Helper(stream, where, greeting)

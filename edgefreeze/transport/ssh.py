@@ -163,9 +163,10 @@ def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -
         host_keys.check(host, known, key.get_name(), key.asbytes())
         _authenticate(transport, host, ask)
         try:
-            channel = transport.open_session(window_size=1 << 22, timeout=timeout)
-            # Constant but for the interpreter, a path checked against a strict pattern when it was read.
-            channel.exec_command(f"{_quoted(python)} -I -c '{bootstrap.program()}'")
+            with _closed_after(transport, timeout):
+                channel = transport.open_session(window_size=1 << 22, timeout=timeout)
+                # Constant but for the interpreter, a path checked against a strict pattern when it was read.
+                channel.exec_command(f"{_quoted(python)} -I -c '{bootstrap.program()}'")
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise _unreachable(host, f"no session: {error}", proxy) from None
         return SshStream(transport, channel, proxy)
@@ -173,6 +174,18 @@ def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -
         transport.close()
         _end(proxy)
         raise
+
+
+@contextlib.contextmanager
+def _closed_after(transport: paramiko.Transport, seconds: float) -> Generator[None]:
+    """Close the connection should this take longer: paramiko waits for an answer to exec for ever."""
+    timer = threading.Timer(seconds, transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _quoted(python: str) -> str:

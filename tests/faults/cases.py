@@ -110,7 +110,7 @@ def run(world: World, kind: Kind, case: Case, scratch: Path) -> Result:
     folder = scratch / f"case-{os.getpid()}"
     folder.mkdir(parents=True)
     variant = Variant.of(case.seed)
-    shutil.copytree(world.base(variant), folder / "device", symlinks=True, copy_function=_copy(world, variant))
+    shutil.copytree(world.base(variant), folder / "device", symlinks=True, copy_function=linking_copy())
     site = Site(world, variant, folder / "device")
     attempt, active, message = Attempt(), None, ""
     try:
@@ -148,7 +148,7 @@ def _told(error: BaseException, attempt: Attempt) -> str:
     return f"{type(error).__name__}: {error} [{attempt.told} after {code}: {attempt.failure}]\n{where}"[:6000]
 
 
-def _copy(world: World, variant: Variant) -> Callable[[str, str], object]:
+def linking_copy() -> Callable[[str, str], object]:
     """Copies that keep hard links: a release's files are links into the store."""
     known: dict[int, str] = {}
 

@@ -21,7 +21,7 @@ BUDGET = 256 * 1024
 LEAVES_S = 20.0
 """A helper whose host is gone has left after so long."""
 NOT_THERE = {"unreachable", "auth-failed", "host-key-unknown", "host-key-changed", "host-key-revoked"}
-_known: dict[str, str] = {}
+TRUST = ("allowed_signers", "policy.json", "sequences.json", "history.jsonl", "lock")
 
 
 class Broken(AssertionError):
@@ -119,10 +119,13 @@ def converged(site: Site, allow: tuple[str, ...] = ()) -> None:
         (state["phase"], state["active"], state["previous"]) == ("COMMITTED", world.b.id, world.a.id),
         f"the state is {state}",
     )
-    left = site.listing() - world.reference[site.variant.name]
+    expected = set(world.reference[site.variant.name])
+    if site.enrolled:
+        expected |= {f"trust/{n}" for n in TRUST} | {f"apps/cam/releases/{world.b.id}/envelope.sig"}
+    left = site.listing() - expected
     if site.service is not None:
         left -= {f"apps/cam/releases/{world.b.id}/service.json"}
-    lacking = world.reference[site.variant.name] - site.listing()
+    lacking = expected - site.listing()
     require(not left - set(allow), f"left over: {sorted(left)[:5]}")
     require(not lacking, f"lacking: {sorted(lacking)[:5]}")
     for folder in ("staging", "trash"):
@@ -153,8 +156,8 @@ def wait_until_left(site: Site) -> None:
         time.sleep(0.02)
 
 
-def processes(site: Site) -> list[str]:
-    """Command lines of the processes that are about this device's folder, but for watchers, which stay."""
+def processes(site: Site, command: bytes = b"serve") -> list[str]:
+    """Command lines of the helpers that are about this device's folder; watchers stay longer."""
     mark = os.fsencode(str(site.root))
     found = []
     for entry in Path("/proc").iterdir():
@@ -163,6 +166,6 @@ def processes(site: Site) -> list[str]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if mark in line and b"\0serve\0" in line:
+            if mark in line and b"\0" + command + b"\0" in line:
                 found.append(line.replace(b"\0", b" ").decode("utf-8", "replace"))
     return found

@@ -1,6 +1,6 @@
 """All kinds of faults."""
 
-from . import connection, flips, syscalls
+from . import connection, filesystems, flips, misbehaviour, surroundings, syscalls
 from .cases import Kind
 
-KINDS: list[Kind] = [*syscalls.KINDS, *connection.KINDS, *flips.KINDS]
+KINDS: list[Kind] = [*syscalls.KINDS, *connection.KINDS, *flips.KINDS, *filesystems.KINDS, *surroundings.KINDS, *misbehaviour.KINDS]

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from . import registry
+from . import filesystems, registry
 from .cases import Case, Kind, Result, run
 from .world import World
 
@@ -98,6 +98,7 @@ def main(arguments: list[str]) -> int:
         return _report(world, kinds, given, scratch)
     finally:
         world.close()
+        filesystems.forget(world)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

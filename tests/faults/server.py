@@ -66,6 +66,34 @@ class Server:
             time.sleep(0.02)
         return cls(folder, port, process)
 
+    @classmethod
+    def start_dropbear(cls, folder: Path) -> Server:
+        """Dropbear, which many boards have in place of OpenSSH; its user is the one who runs the tests."""
+        folder.mkdir()
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
+        made = subprocess.run(
+            ["dropbearkey", "-t", "ed25519", "-f", folder / "host"], check=True, capture_output=True, text=True
+        )
+        line = next(line for line in made.stdout.splitlines() if line.startswith("ssh-ed25519 "))
+        (folder / "host.pub").write_text(line + "\n")
+        (folder / "authorized_keys").write_text((folder / "key.pub").read_text())
+        (folder / "authorized_keys").chmod(0o600)
+        folder.chmod(0o700)
+        port = free_port()
+        process = subprocess.Popen(
+            # It reads ~/.ssh alone: so it gets one, in a mount namespace of its own.
+            ["unshare", "-m", "sh", "-c",
+             f'mount --bind "{folder}" ~/.ssh && exec dropbear -F -s -r "{folder}/host" -p 127.0.0.1:{port} -P "{folder}/pid"'],
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        return cls(folder, port, process)
+
     @property
     def host_key(self) -> str:
         """Kind and key, as known_hosts has them."""

@@ -60,6 +60,7 @@ def traced(folder: Path, inject: str | None, calls: tuple[str, ...] = CHANGES, p
 def go(site: Site, way: str) -> Failure | None:
     """One way to bring B: over a connection, with a service around the switch, or from a file on the device."""
     if way == "install":
+        site.enrolled = not site.variant.signed
         done = subprocess.run(
             [site.python, "-I", str(site.pyz), "install", str(site.world.packed), "--root", str(site.root), "--enrol"],
             capture_output=True, text=True, timeout=60,

@@ -249,18 +249,17 @@ class Site:
 
     def __init__(self, world: World, variant: Variant, root: Path) -> None:
         self.world, self.variant, self.root = world, variant, root
+        self.folder = root.parent
+        """For the case's own files."""
         self.program = "true"
         self.python = self.plain_python = sys.executable
         self.over_ssh = False
         self.service: Service | None = None
+        self.enrolled = False
+        """The attempt brought a signed release to a device that knew no signer: from then on B is signed."""
         self.stack = contextlib.ExitStack()
         self.excused: set[str] = set()
         """Files that the fault itself changes, beneath the root: what is wrong with them is no finding."""
-
-    @property
-    def folder(self) -> Path:
-        """Beside the device: for the case's own files."""
-        return self.root.parent
 
     @property
     def app(self) -> Path:
@@ -284,8 +283,9 @@ class Site:
 
     def ship(self, release: Release | None = None, sign: bool | None = None) -> Any:
         """What `deploy` does once a release is built: the order of deploy.py itself. Raises Failure."""
+        signed = self.variant.signed or self.enrolled
         with self.connect() as helper:
-            return self.ship_on(helper, release or self.world.b, self.variant.signed if sign is None else sign)
+            return self.ship_on(helper, release or self.world.b, signed if sign is None else sign)
 
     def ship_on(self, helper: client.Helper, release: Release, sign: bool) -> Any:
         """The same on a connection."""
