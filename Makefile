@@ -6,7 +6,7 @@ PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 ALONE := tests/test_demo.py tests/deploy/test_lab.py tests/lab
 
-.PHONY: demo test test-fast test-all check lock clean
+.PHONY: demo test test-fast test-all test-faults check lock clean
 
 demo: $(READY)  ## the main job on this machine: train, freeze, prove, ship, prove again, measure
 	@$(BIN)/python -m edgefreeze.demo
@@ -23,6 +23,10 @@ test-fast: $(READY)  ## seconds: no TensorFlow, no lab
 test-all: $(READY)  ## everything, the slow ones too
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest
+
+test-faults: $(READY)  ## every fault there is (an hour or two); FAULTS="--shard 1/4 --results faults.jsonl" and the like
+	$(BIN)/python -m tests.faults $(FAULTS)
+	$(BIN)/python -m tests.faults.mutations
 
 check: $(READY)  ## types and style
 	$(BIN)/python -m mypy

@@ -201,7 +201,7 @@ def there(device: Device, ask: Ask) -> dict[str, Any]:
 def purge(device: Device, ask: Ask) -> dict[str, Any]:
     """Remove everything of ours from a device. Raises Failure locked, store-io."""
     with connect(device, ask) as helper:
-        found = helper.request("purge", {"who": who()}, silence_s=600)
+        found = helper.request("purge", {"who": who()})
         root = helper.greeting.root
     sightings.saw(device.name, {})
     apps, foreign = found.get("apps"), found.get("foreign")

@@ -63,9 +63,7 @@ class App:
         with storage("recovering the app"):
             recovered = self._recover("an earlier session was cut")
             self.releases.remove_left_overs()
-            for name in files.list_folder(self.folder):
-                if name.startswith("."):  # a link or a file on its way to its name
-                    files.remove_file(os.path.join(self.folder, name))
+            files.remove_unfinished(self.folder)
         return recovered
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ has marked its pages clean.
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from edgefreeze.device.errors import DeviceError, storage
 
 READ = 1 << 20
 SYNC_THREADS = 8
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}(\.new|\.link)?")
 _NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -151,6 +153,13 @@ def parse_json(data: bytes, check: Check, what: str) -> Any:
         raise Invalid(what, "JSON", "%d bytes that are none" % len(data)) from None
     check(value, what)
     return value
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what a cut left in a folder of a file, or of a link, on its way to its name."""
+    for name in list_folder(folder):
+        if _UNFINISHED.fullmatch(name):
+            remove_file(os.path.join(folder, name))
 
 
 def remove_file(path: str) -> None:

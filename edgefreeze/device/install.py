@@ -178,13 +178,17 @@ def main(root: str, program: str, path: str, app: Optional[str], enrol: bool) ->
     session = Session(root, program)
 
     def say(text: str) -> None:
-        print(_plain(text), file=sys.stderr, flush=True)
+        try:
+            print(_plain(text), file=sys.stderr, flush=True)
+        except OSError:
+            pass  # nobody reads it; what is to be done is done all the same
 
     status = 0
     try:
         found = install(session, path, app, enrol, say)
         print("release %s is active, %s" % (found["release"], _plain(found["signed"])))
-    except DeviceError as error:
+    except (DeviceError, OSError) as raised:
+        error = raised if isinstance(raised, DeviceError) else from_os_error(raised, "installing")
         status = EXIT_STATUSES.get(error.code, 1)
         say("error: %s  [%s]" % (error.message, error.code))
         for label, value in (("expected", error.expected), ("found", error.found)):

@@ -52,6 +52,11 @@ class Bench:
         """As sys_paths(), of the runtime that is bound."""
         return sys_paths(self._trees, self._bound(runtime))
 
+    def distrust(self, runtime: str) -> List[str]:
+        """As Trees.distrust, of the tree that is bound: what runs a model wrongly may itself be damaged."""
+        tree = self._tree(runtime)
+        return self._trees.distrust(tree) if tree is not None else []
+
     def _bound(self, runtime: str) -> Dict[str, Any]:
         bound: Dict[str, Any] = self._binding["runtimes"].get(runtime, {"tree": None})
         return bound
@@ -101,6 +106,11 @@ def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict
             result.update(ok=parity["ok"], parity=parity)
         except DeviceError as error:
             result.update(error=error.message, code=error.code, stderr=error.more.get("stderr"))
+        if not result["ok"]:
+            damaged = bench.distrust(artifact["runtime"])
+            if damaged:
+                words = "the runtime was damaged on the disk (%s); ship again to bring it anew" % damaged[0]
+                result["error"] = "; ".join(part for part in (words, result["error"]) if part)
         result["seconds"] = time.monotonic() - start
         results.append(result)
     passed = bool(results) and all(result["ok"] for result in results)

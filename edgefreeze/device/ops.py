@@ -22,6 +22,8 @@ from edgefreeze.device.trial import check_files
 
 MAX_INFER = 256 << 20
 EVENT_EVERY_BYTES = 4 << 20
+DEFAULT_TIMEOUT_S = 600.0
+"""Of loading, of a self-test's artifact and of an inference, where the host names no other."""
 
 Event = Callable[[Dict[str, Any]], None]
 
@@ -166,7 +168,7 @@ def _selftest(session: Session, request: Request) -> Result:
     args = request.args
     app = session.existing(args["app"])
     bench = session.bench(app, args["release"])
-    result = selftest(bench, args.get("threads", 1), args.get("timeout_s", 600.0), request.event)
+    result = selftest(bench, args.get("threads", 1), args.get("timeout_s", DEFAULT_TIMEOUT_S), request.event)
     if app.writable:
         app.releases.record_selftest(bench.release, result)
     return dict(result, release=bench.release, recorded=app.writable)
@@ -196,7 +198,7 @@ def _load_file(session: Session, request: Request) -> Result:
 
 
 def _how(args: Dict[str, Any]) -> Tuple[int, float]:
-    return args.get("threads", 1), args.get("timeout_s", 600.0)
+    return args.get("threads", 1), args.get("timeout_s", DEFAULT_TIMEOUT_S)
 
 
 def _call(session: Session, request: Request) -> Result:

@@ -175,8 +175,7 @@ class Releases:
         if signature is not None:
             files.write_new(os.path.join(staged, "envelope.sig"), signature.encode("ascii"))
         files.write_new(os.path.join(staged, "binding.json"), protocol.canonical(binding))
-        files.require_synced([os.path.join(staged, path) for path, _, _ in wanted])
-        files.require_synced(folders)
+        files.require_synced(folders)  # what the store has, or has copied for us, is durable itself
         self._read_back(staged, wanted, progress)
         os.rename(staged, self.folder(release))
         files.fsync_path(self._staging)
@@ -200,7 +199,9 @@ class Releases:
                 raise
 
     def _mend(self, folder: str, data: bytes, wanted: List[File], progress: Progress) -> None:
-        if files.regular_size(os.path.join(folder, "manifest.json")) != len(data):
+        for inside, _, _ in os.walk(folder):
+            files.remove_unfinished(inside)
+        if not _holds(os.path.join(folder, "manifest.json"), data):
             files.write_durably(os.path.join(folder, "manifest.json"), data, 0o400)
         damaged = []
         for path, sha256, size, done, total in _running(wanted):
@@ -302,6 +303,13 @@ class Releases:
         for folder in (self._staging, self._trash):
             for name in files.list_folder(folder):
                 files.remove_tree(os.path.join(folder, name))
+
+
+def _holds(path: str, data: bytes) -> bool:
+    try:
+        return files.read_bytes(path) == data
+    except (OSError, checks.Invalid):
+        return False
 
 
 def _contents(parsed: Dict[str, Any], envelope: Dict[str, Any]) -> List[File]:

@@ -127,6 +127,8 @@ class Helper:
             raise
         except DeviceError as error:
             failure = error
+        except OSError as error:
+            failure = from_os_error(error, str(op))
         except Exception as error:
             failure = DeviceError(
                 "device-internal", "%s: %s" % (type(error).__name__, error), trace=traceback.format_exc()

@@ -132,6 +132,22 @@ class Trees:
             done += size
             progress(done, total)
 
+    def distrust(self, identity: str) -> List[str]:
+        """Read a whole tree back. What is not as it was sent is taken away, here and from the store, so that
+        the next ship brings it again; the paths. What Python compiled of any tree goes too: no digest says
+        that it is right. Raises store-io."""
+        files.remove_tree(self._cache)
+        damaged = []
+        with storage("reading a runtime back"):
+            for path, sha256, size, _ in self.listing(identity) or []:
+                try:
+                    files.verify(os.path.join(self.folder(identity), path), sha256, size)
+                except DeviceError:
+                    files.remove_file(os.path.join(self.folder(identity), path))
+                    self._store.drop(sha256)
+                    damaged.append(path)
+        return damaged
+
     def remove(self, identity: str) -> None:
         """Take a tree away: first its marker, then its files and what Python compiled of it."""
         folder = self.folder(identity)
@@ -165,6 +181,7 @@ class Trees:
         """
         removed = 0
         used = used | set(self.prepared().values())
+        files.remove_unfinished(self.path)
         names = files.list_folder(self.path)
         for name in names:
             if name.startswith("tmp-"):

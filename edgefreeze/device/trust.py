@@ -239,6 +239,7 @@ class Trust:
             )
             try:
                 _lock(fd)
+                files.remove_unfinished(self.folder)
                 yield
             finally:
                 os.close(fd)

@@ -106,6 +106,7 @@ def check_room(
             f"{where}: too little space on the device",
             expected=f"{size(needed)} free ({size(coming)} to bring, {keep_free_mb} MB reserve)",
             found=f"{size(facts.disk_free_bytes)} free",
+            device_state="unchanged: nothing has been sent",
             retry_safe=True,
             next="free some space there, or leave TensorFlow out: --no-tf",
         )
@@ -117,5 +118,6 @@ def check_room(
             f"{where}: too few inodes on the device",
             expected=f"{inodes} free",
             found=f"{facts.disk_free_inodes} free",
+            device_state="unchanged: nothing has been sent",
             retry_safe=True,
         )

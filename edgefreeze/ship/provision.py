@@ -14,9 +14,6 @@ from edgefreeze.text import size
 from edgefreeze.transport.client import Helper, Upload
 from edgefreeze.types import DeviceFacts
 
-COMMIT_S = 600.0
-"""How long the device may be silent while it writes to its disk what it was sent."""
-
 
 def choose(
     formats: tuple[Format, ...], target: Target, facts: DeviceFacts, progress: Progress
@@ -72,7 +69,7 @@ def bring(helper: Helper, plan: RuntimePlan, progress: Progress) -> int:
     if tree is None or not contents:
         return 0
     sent = send(helper, contents, plan.choice.requirement[0], progress, passing=False)
-    helper.request("commit", silence_s=COMMIT_S)
+    helper.request("commit")
     progress.step("runtime", f"putting {tree.runtime} together on the device")
     helper.request("tree", {"id": tree.id, "files": tree.listing()})
     return sent

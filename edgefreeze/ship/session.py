@@ -136,7 +136,7 @@ def send(helper: Helper, ship: ShipPlan, progress: Progress, rate: int | None = 
         progress.advance,
         rate,
     )
-    helper.request("commit", silence_s=600)
+    helper.request("commit")
     for runtime in ship.runtimes:
         if runtime.tree is not None:
             progress.step("runtime", f"putting {runtime.choice.runtime} together on the device")

@@ -70,11 +70,17 @@ try:
         os.fsync(fd)
         os.close(fd)
         for name in os.listdir(folder):
-            old = os.path.join(folder, name)
-            if name.endswith(".part") and not old == part:
-                os.unlink(old)
+            if name.endswith(".part"):
+                try:
+                    os.kill(int(name.split(".")[-2]), 0)
+                except ProcessLookupError:
+                    os.unlink(os.path.join(folder, name))
+                except OSError:
+                    pass
 except (OSError, KeyError, ValueError) as error:
-    say(json.dumps({"error": "store-io", "text": "%s: %s" % (type(error).__name__, error)}))
+    full = getattr(error, "errno", None) in (28, 122)
+    code = "disk-space" if full else "store-io"
+    say(json.dumps({"error": code, "text": "%s: %s" % (type(error).__name__, error)}))
     sys.exit(1)
 os.execv(sys.executable, [sys.executable, "-I", path, "serve", "--root", root])
 """

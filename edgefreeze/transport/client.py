@@ -21,7 +21,10 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 SILENCE_S = 45.0
 """Without a heartbeat for this long (they come every 5 s) the device is taken for gone."""
+GREETING_S = 60.0
+"""An emulated or small board may take seconds to start Python."""
 _PING_S = 30.0
+_UNOPENED = "no app had been opened for a change, so nothing was switched"
 _AHEAD = 256
 """Requests that may be under way before an answer is read: their answers must fit in any pipe."""
 
@@ -68,14 +71,13 @@ class Helper:
         *,
         blob: bytes | None = None,
         on_event: OnEvent | None = None,
-        silence_s: float = SILENCE_S,
     ) -> dict[str, Any]:
         """Ask and wait for the answer's result; a blob in the answer is under the key "blob".
 
         Raises Failure with the device's code, or helper-died, device-silent, protocol.
         """
         with self._lock, self._talking(op):
-            self._stream.set_timeout(silence_s)
+            self._stream.set_timeout(SILENCE_S)
             number = self._send(op, args or {}, blob)
             return self._receive(number, op, on_event)
 
@@ -140,7 +142,7 @@ class Helper:
                 continue
             try:
                 if not self._closed.is_set():
-                    self.request("ping", silence_s=SILENCE_S)
+                    self.request("ping")
             except Failure:
                 return  # the next request says what happened
             finally:
@@ -204,7 +206,7 @@ class Helper:
             f"{self.where}: {text.get('message', op)}",
             expected=text.get("expected"),
             found=text.get("found"),
-            device_state=self.state_sentence(),
+            device_state=self.state_sentence() or _UNOPENED,
             retry_safe=retry if isinstance(retry, bool) else None,
             detail=clean(str(error.get("trace") or error.get("stderr") or ""), 8000) or None,
         )
@@ -242,12 +244,12 @@ class Helper:
     def _gone(self, code: str, why: str, op: str) -> Failure:
         self._broken = True
         stderr = clean(self._stream.stderr_tail(), 1500)
-        state = self.state_sentence()
+        state = self.state_sentence() or _UNOPENED
         return Failure(
             code,
             f"{self.where}: lost during '{op}': {clean(why, 300)}",
             found=stderr or None,
-            device_state=(state + ", as last heard; the next command checks and recovers") if state else None,
+            device_state=state + ", as last heard; the next command checks and recovers",
             retry_safe=True,
             next="the same command again",
         )
@@ -264,6 +266,14 @@ def _spoken(value: Any) -> str:
 
 def connect(device: Device, ask: Callable[[str], str | None] = lambda prompt: None) -> Helper:
     """Open the device's transport and turn it into a helper. Raises Failure as the transports and greet()."""
+    try:
+        return _connected(device, ask)
+    except Failure as failure:
+        failure.device_state = failure.device_state or "the helper had not started there; unchanged"
+        raise
+
+
+def _connected(device: Device, ask: Callable[[str], str | None]) -> Helper:
     stream: Stream
     if device.transport == "local":
         import sys
@@ -279,8 +289,7 @@ def connect(device: Device, ask: Callable[[str], str | None] = lambda prompt: No
         stream = ssh.open_stream(device.host, device.python or "python3", ask)
         where, root = device.name, device.root or "~/.edgefreeze"
     try:
-        # An emulated or small board may take seconds to start Python.
-        greeting = greet(stream, where=where, root=root, timeout_s=60.0)
+        greeting = greet(stream, where=where, root=root, timeout_s=GREETING_S)
     except BaseException:
         stream.close()
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import logging
 import os
 import shlex
 import socket
@@ -26,7 +27,19 @@ Ask = Callable[[str], str | None]
 """Asks the user for a secret; None where nobody can be asked."""
 
 CONNECT_TIMEOUT_S = 15.0
+AUTH_TIMEOUT_S = 30.0
 _TAIL = 16 * 1024
+# What paramiko logs of a broken connection would go to the terminal; the error says it.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Generator[None]:
+    """What paramiko raises of a connection that broke, as what every other stream raises."""
+    try:
+        yield
+    except (EOFError, paramiko.SSHException) as error:
+        raise ConnectionResetError(str(error) or "the connection was closed") from None
 
 
 class _ChannelReader:
@@ -38,7 +51,8 @@ class _ChannelReader:
 
     def read(self, count: int = -1) -> bytes:
         if not self._buffer:
-            self._buffer = self._channel.recv(256 * 1024)
+            with _as_os_errors():
+                self._buffer = self._channel.recv(256 * 1024)
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
 
@@ -62,7 +76,8 @@ class _ChannelWriter:
         if self._pending:
             data = b"".join(self._pending)
             self._pending, self._size = [], 0
-            self._channel.sendall(data)
+            with _as_os_errors():
+                self._channel.sendall(data)
 
 
 class SshStream:
@@ -137,18 +152,21 @@ def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -
         known = host_keys.load(host)
         _prefer(transport, known)
         transport.banner_timeout = timeout
-        transport.auth_timeout = 30.0
+        transport.auth_timeout = AUTH_TIMEOUT_S
         try:
             transport.start_client(timeout=timeout)
+            if transport.initial_kex_done is False:  # its timeout raises nothing
+                raise _unreachable(host, f"no SSH handshake within {timeout:.0f} s", proxy)
+            key = transport.get_remote_server_key()
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise _unreachable(host, str(error) or "the connection was closed", proxy) from None
-        key = transport.get_remote_server_key()
         host_keys.check(host, known, key.get_name(), key.asbytes())
         _authenticate(transport, host, ask)
         try:
-            channel = transport.open_session(window_size=1 << 22, timeout=timeout)
-            # Constant but for the interpreter, a path checked against a strict pattern when it was read.
-            channel.exec_command(f"{_quoted(python)} -I -c '{bootstrap.program()}'")
+            with _closed_after(transport, timeout):
+                channel = transport.open_session(window_size=1 << 22, timeout=timeout)
+                # Constant but for the interpreter, a path checked against a strict pattern when it was read.
+                channel.exec_command(f"{_quoted(python)} -I -c '{bootstrap.program()}'")
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise _unreachable(host, f"no session: {error}", proxy) from None
         return SshStream(transport, channel, proxy)
@@ -156,6 +174,18 @@ def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -
         transport.close()
         _end(proxy)
         raise
+
+
+@contextlib.contextmanager
+def _closed_after(transport: paramiko.Transport, seconds: float) -> Generator[None]:
+    """Close the connection should this take longer: paramiko waits for an answer to exec for ever."""
+    timer = threading.Timer(seconds, transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _quoted(python: str) -> str:

@@ -426,3 +426,16 @@ def test_what_runs_is_what_is_asked_for_or_preferred_or_first(
 
     bench: Any = SimpleNamespace(manifest=several(made).manifest, preferred=preferred)
     assert choose(bench, wanted)["precision"] == chosen
+
+
+def test_a_manifest_with_a_wrong_bit_is_mended(start: Any, made: Any, root: Path, look: Any) -> None:
+    helper, one, two = start(), made(content=b"one"), made(content=b"two")
+    one.deploy(helper)
+    two.deploy(helper)
+    file = root / "apps" / "cam" / "releases" / one.id / "manifest.json"
+    file.chmod(0o600)
+    file.write_bytes(b"[" + file.read_bytes()[1:])
+    helper.refuse("activate", dict(one.named, allow_unverified=True))
+    one.deploy(helper)
+    assert look.current(root) == one.id
+    assert look.whole(root, one.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
-from edgefreeze.transport.client import Helper, connect
+from edgefreeze.transport.client import Helper, Upload, connect
 
 from .conftest import Sshd, free_port, key
 
@@ -243,6 +244,21 @@ def test_a_helper_that_dies_is_named_with_the_step(sshd: Sshd, tmp_path: Path) -
     assert caught.value.code == "helper-died"
     assert "lost during 'probe'" in caught.value.message
     assert caught.value.retry_safe is True
+    helper.close()
+
+
+@pytest.mark.parametrize("size", [10, 5_000_000])
+def test_a_connection_that_breaks_while_something_is_sent_is_an_error_of_ours(
+    sshd: Sshd, tmp_path: Path, size: int
+) -> None:
+    helper = connect(board(tmp_path))
+    helper._stream._transport.sock.shutdown(2)  # type: ignore[attr-defined]
+    content = bytes(size)
+    with pytest.raises(Failure) as caught:
+        helper.put([Upload("0" * 64, size, lambda: io.BytesIO(content))], lambda count: None)
+    assert caught.value.code == "helper-died"
+    assert "lost during 'put'" in caught.value.message
+    assert "nothing was switched" in (caught.value.device_state or "")
     helper.close()
 
 
