@@ -1,4 +1,4 @@
-"""Duels on a connected device: driven, kept as their samples come, and collected where an earlier run was cut."""
+"""Duels on a connected device: driven, kept as their samples come, collected where an earlier run was cut."""
 
 from __future__ import annotations
 

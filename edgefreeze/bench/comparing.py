@@ -1,8 +1,8 @@
 """Results beside each other: of two releases, devices or dates. Pure.
 
 Two duels were measured at different times, so their rounds cannot be paired: the ratio of the medians has an
-interval from a bootstrap that resamples each result's rounds on its own. What one duel holds alike (heat, clock,
-load) is not alike here, which is why unlike facts are refused.
+interval from a bootstrap that resamples each result's rounds on its own. What one duel holds alike (heat,
+clock, load) is not alike here, which is why unlike facts are refused.
 """
 
 from __future__ import annotations

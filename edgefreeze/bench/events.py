@@ -86,7 +86,7 @@ SILENT = {"head", "begin", "end"}
 def parse(event: dict[str, Any], contestants: int) -> Event:
     """Check one event. Raises Failure protocol."""
     try:
-        known = msgspec.convert(event, Event, strict=True)
+        known: Event = msgspec.convert(event, Event, strict=True)  # type: ignore[arg-type]
         if not 0 <= getattr(known, "contestant", 0) < contestants:
             raise msgspec.ValidationError("a contestant that there is not")
         samples = known.samples_ns if isinstance(known, (Block, Warmup)) else ()
@@ -100,5 +100,5 @@ def parse(event: dict[str, Any], contestants: int) -> Event:
         texts = {
             k: v and clean(v, 200) for k, v in msgspec.structs.asdict(known).items() if isinstance(v, str)
         }
-        return msgspec.structs.replace(known, **texts)
+        known = msgspec.structs.replace(known, **texts)
     return known

@@ -5,8 +5,9 @@
     accuracy_drop<0.5%
     speedup(frozen_pb,saved_model)>=1.1
 
-A gate passes only where the figure's confidence bound on the wrong side passes: a p95 of 39 ms that may as well
-be 41 ms has not been shown to be below 40. Without a name in brackets it is about the artifact that runs.
+A gate passes only where the figure's confidence bound on the wrong side passes: a p95 of 39 ms that may as
+well be 41 ms has not been shown to be below 40. Without a name in brackets it is about the artifact that
+runs.
 """
 
 from __future__ import annotations
@@ -253,7 +254,7 @@ def _against(gate: Gate, result: DuelResult, name: str) -> Judgement:
         return _open(gate, f"{other} is no contestant; there are {there}")
     if found.ratio is None or found.interval is None:
         return _open(gate, found.reason or "they could not be compared")
-    low, high = found.interval
+    high = found.interval[1]
     if gate.metric == "speedup":
         return _decided(gate, f"{name} against {other}", 1 / found.ratio, 1 / high, "")
     return _decided(gate, f"{name} against {other}", found.ratio, high, "")

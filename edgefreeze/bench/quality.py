@@ -85,7 +85,8 @@ def _throttled(environment: Sequence[Environment]) -> Iterator[Finding]:
         if now or new:
             yield _note(
                 "throttled", None,
-                f"throttled: the board reported {', '.join(dict.fromkeys(now + new))}, first after {_at(entry):.1f} s",
+                f"throttled: the board reported {', '.join(dict.fromkeys(now + new))}, first after"
+            f" {_at(entry):.1f} s",
                 "cool it as it will be cooled in the field, or give it a stronger supply; then measure again",
                 invalid=True,
             )  # fmt: skip
@@ -99,7 +100,8 @@ def _quota(environment: Sequence[Environment]) -> Iterator[Finding]:
         before, after = ("none" if q is None else f"{q:g} processors" for q in quotas[at - 1 : at + 1])
         yield _note(
             "quota", None,
-            f"throttled: the CPU quota changed from {before} to {after} after {_at(environment[at]):.1f} s",
+            f"throttled: the CPU quota changed from {before} to {after} after"
+            f" {_at(environment[at]):.1f} s",
             "measure with the quota that holds in the field, and keep it as it is meanwhile", invalid=True,
         )  # fmt: skip
         return
@@ -110,7 +112,7 @@ def _quota(environment: Sequence[Environment]) -> Iterator[Finding]:
             limit = f" of {quotas[0]:g} processors" if quotas[0] is not None else ""
             yield _note(
                 "quota", None,
-                f"throttled: the CPU quota{limit} held the processes back for {starved:.1f} of {lasted:.1f} s",
+                f"throttled: the CPU quota{limit} held them back for {starved:.1f} of {lasted:.1f} s",
                 "measure with a quota that is not used up, or report it as part of the device",
                 invalid=True,
             )  # fmt: skip
@@ -155,7 +157,7 @@ def _others(environment: Sequence[Environment]) -> Iterator[Finding]:
         share = sum((end - begin) * load for begin, end, load in busy) / total
         yield _note(
             "busy", None,
-            f"something else kept {share:.1f} processors busy from {busy[0][0]:.1f} s on, for {total:.1f} s in all",
+            f"something else kept {share:.1f} processors busy from {busy[0][0]:.1f} s on, for {total:.1f} s",
             "stop what else runs there, or expect it in the figures",
         )  # fmt: skip
     swaps = [e.swap_used_bytes for e in environment if e.swap_used_bytes is not None]
@@ -187,15 +189,16 @@ def _of_contestant(name: str, blocks: Sequence[Block], rate_hz: float | None) ->
         low, high, upper = groups
         yield _note(
             "modes", name,
-            f"its latencies fall into two groups: {low / 1e6:.3g} ms, and {high / 1e6:.3g} ms for {upper:.0%}",
+            f"its latencies form two groups: {low / 1e6:.3g} ms, and {high / 1e6:.3g} ms for {upper:.0%}",
             "no single figure describes it; see whether inputs, clock steps or threads make the two",
         )  # fmt: skip
     far = statistics.outliers(samples)
     if far:
-        rhythm = f"every {far.every} calls one" if far.every else f"{far.count} of {len(samples)} calls"
+        few = f"{far.count} of {len(samples)} calls take"
+        rhythm = f"every {far.every} calls one takes" if far.every else few
         yield _note(
-            "outliers", name, f"{rhythm} takes {far.extra_ns / 1e6:.3g} ms longer than the others",
-            "the median hides them: look at p99 and the mean; a timer, a collector or another process may be why",
+            "outliers", name, f"{rhythm} {far.extra_ns / 1e6:.3g} ms longer than the others",
+            "the median hides them: look at p99 and the mean; a timer or another process may be why",
         )  # fmt: skip
     yield from _leak(name, whole)
     late = sum(b.missed for b in whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ largest one bounds the q-quantile from above with 99 % confidence, 1 - q^n - n(1
 CONFIDENCE = 0.99
 RESAMPLES = 4000
 LEAST_ROUNDS = 8
-RHYTHM = 4
 WIDEST = 0.10
 """An interval that reaches further than this to both sides of 1 shows nothing: the duel was too noisy."""
 
@@ -201,22 +201,44 @@ class Outliers:
 
 
 def outliers(samples_ns: Sequence[int]) -> Outliers | None:
-    """Samples beyond the median by more than twice itself and by ten times the median absolute deviation;
-    None for fewer than three. `every` where the gaps between the largest of them, RHYTHM or more, are alike."""
+    """Samples beyond three times the median; None where there are none that matter.
+
+    `every` where the largest of them come with a rhythm (see _rhythm). Without one there must be three of
+    them, and they must stand out by ten times the median absolute deviation as well; more than a tenth of all
+    are no outliers, but another mode.
+    """
     found = np.asarray(samples_ns, dtype=np.float64)
     if len(found) < 40:
         return None
     centre = float(np.median(found))
-    deviation = float(np.median(np.abs(found - centre)))
-    far = np.flatnonzero(found > centre + max(2 * centre, 10 * deviation))
-    if len(far) < 3 or len(far) > len(found) / 10:
+    far = np.flatnonzero(found > 3 * centre)
+    if len(far) < 3:
         return None
-    largest = far[np.argsort(-found[far], kind="stable")]
-    # What comes regularly stands out among what the scheduler adds here and there: the largest ones first.
-    for count in range(len(far), RHYTHM - 1, -1):
-        chosen = np.sort(largest[:count])
-        gaps = np.diff(chosen)
-        typical = float(np.median(gaps))
-        if typical > 1 and float(np.mean(np.abs(gaps - typical) <= max(1, 0.02 * typical))) >= 0.8:
-            return Outliers(count, float(np.median(found[chosen])) - centre, round(typical))
+    largest = np.sort(far[np.argsort(-found[far], kind="stable")][: max(4, len(found) // 12)])
+    period = _rhythm(largest, len(found))
+    if period is not None:
+        start, every = period
+        chosen = np.intersect1d(far, np.arange(start, len(found), every))
+        return Outliers(len(chosen), float(np.median(found[chosen])) - centre, every)
+    far = far[found[far] > centre + 10 * float(np.median(np.abs(found - centre)))]
+    if not 3 <= len(far) <= len(found) // 10:
+        return None
     return Outliers(len(far), float(np.median(found[far])) - centre, None)
+
+
+def _rhythm(far: Any, count: int) -> tuple[int, int] | None:
+    """(first, step) of an arithmetic progression of indices, from its start to `count`, of which nearly all
+    are in `far`; None where chance would make one: where the share of indices in `far`, to the power of those
+    that fit beyond the two that made the candidate, times the candidates, is no less than 1 %."""
+    known = set(far.tolist())
+    share, best = len(known) / count, None
+    for a, b in itertools.pairwise(far):
+        for other in {int(b), *(int(f) for f in far[far > a][:12])}:
+            every = other - int(a)
+            slots = range(int(a) % every, count, every)
+            hits = sum(1 for slot in slots if slot in known)
+            chance = share ** max(0, hits - 2) * 12 * len(known)
+            fits = every > 1 and hits >= 4 and hits >= 0.8 * len(slots) and chance < 0.01
+            if fits and (best is None or hits > best[0]):
+                best = (hits, slots.start, every)
+    return best[1:] if best else None

@@ -58,7 +58,7 @@ _EFFORT = (
     ),
     click.option(
         "--max-seconds", type=click.FloatRange(0.01, 3600),
-        help="Seconds for each contestant at most, even where there are too few samples. Default: the target's.",
+        help="Seconds for each contestant at most, even with too few samples. Default: the target's.",
     ),
 )  # fmt: skip
 _GATES = (

@@ -5,7 +5,7 @@ python3 -I edgefreeze-device.pyz runner
 python3 -I edgefreeze-device.pyz facts        this interpreter, as JSON
 python3 -I edgefreeze-device.pyz watch …      go back from a trial at its deadline, for the helper
 python3 -I edgefreeze-device.pyz exec -- …    a hook, for the helper
-python3 -I edgefreeze-device.pyz governor …   the processors' governor for as long as stdin lasts, for the helper
+python3 -I edgefreeze-device.pyz governor …   a governor for as long as stdin lasts, for the helper
 python3 -I edgefreeze-device.pyz recover --root DIR   go back from trials that were cut, after a reboot
 python3 -I edgefreeze-device.pyz install FILE [--root DIR] [--app NAME] [--enrol]   a packed release
 python3 -I edgefreeze-device.pyz --version

@@ -99,7 +99,7 @@ def left(root: str) -> List[Dict[str, Any]]:
     finally:
         os.close(fd)
     for name in files.list_folder(folder):
-        run, dot, kind = name.rpartition(".")
+        run, _, kind = name.rpartition(".")
         if kind == "jsonl" and RUN.fullmatch(run):
             size = files.regular_size(os.path.join(folder, name))
             found.append({"run": run, "bytes": size or 0})

