@@ -43,6 +43,7 @@ class Block(msgspec.Struct, frozen=True, tag_field="kind", tag="block", kw_only=
     cpu_ns: int | None = None
     preempted: int = 0
     missed: int = 0
+    lead_ns: list[int] = []
     rss_bytes: int | None = None
     peak_bytes: int | None = None
     pss_bytes: int | None = None
@@ -89,8 +90,9 @@ def parse(event: dict[str, Any], contestants: int) -> Event:
         known: Event = msgspec.convert(event, Event, strict=True)  # type: ignore[arg-type]
         if not 0 <= getattr(known, "contestant", 0) < contestants:
             raise msgspec.ValidationError("a contestant that there is not")
-        samples = known.samples_ns if isinstance(known, (Block, Warmup)) else ()
-        if not all(0 < ns < 10**13 for ns in samples):
+        samples = [*known.samples_ns] if isinstance(known, (Block, Warmup)) else []
+        samples += known.lead_ns if isinstance(known, Block) else []
+        if samples and not 0 < min(samples) <= max(samples) < 10**13:
             raise msgspec.ValidationError("a latency that is none")
     except msgspec.ValidationError as error:
         raise Failure(

@@ -192,9 +192,9 @@ def _of_contestant(name: str, blocks: Sequence[Block], rate_hz: float | None) ->
             f"its latencies form two groups: {low / 1e6:.3g} ms, and {high / 1e6:.3g} ms for {upper:.0%}",
             "no single figure describes it; see whether inputs, clock steps or threads make the two",
         )  # fmt: skip
-    far = statistics.outliers(samples)
+    far = statistics.outliers(_every_call(whole, statistics.middle(samples)))
     if far:
-        few = f"{far.count} of {len(samples)} calls take"
+        few = f"{far.count} of {far.calls} calls take"
         rhythm = f"every {far.every} calls one takes" if far.every else few
         yield _note(
             "outliers", name, f"{rhythm} {far.extra_ns / 1e6:.3g} ms longer than the others",
@@ -209,12 +209,27 @@ def _of_contestant(name: str, blocks: Sequence[Block], rate_hz: float | None) ->
         )  # fmt: skip
 
 
+def _every_call(blocks: Sequence[Block], centre: float) -> list[float]:
+    """All calls in their order, those before the blocks too: what comes every so many calls comes in them as
+    well. They are slower by nature, so each stands in proportion to its likes before the other blocks."""
+    usual = [
+        statistics.middle(same)
+        for same in ([b.lead_ns[i] for b in blocks if i < len(b.lead_ns)] for i in range(20))
+        if same
+    ]
+    found: list[float] = []
+    for block in blocks:
+        found += [ns * centre / usual[i] for i, ns in enumerate(block.lead_ns[: len(usual)])]
+        found += block.samples_ns
+    return found
+
+
 def _leak(name: str, blocks: Sequence[Block]) -> Iterator[Finding]:
     """Resident memory that grows with the calls."""
     points = []
     calls = 0
     for block in blocks:
-        calls += len(block.samples_ns)
+        calls += len(block.samples_ns) + len(block.lead_ns)
         if block.rss_bytes:
             points.append((calls, block.rss_bytes))
     later = points[len(points) // 4 :]  # what grows at first is caches

@@ -43,6 +43,8 @@ class Contestant:
     version: str | None = None
     """The runtime's."""
     warmup_ns: tuple[int, ...] = ()
+    lead_ns: tuple[tuple[int, ...], ...] = ()
+    """Of each round, the calls before those that count."""
     blocks: tuple[tuple[float | None, int | None, int | None], ...] = ()
     """Of each round: seconds since the duel began, processor time in nanoseconds, resident bytes."""
 
@@ -184,6 +186,7 @@ class Collector:
             failed=clean(failed, 300) if failed else None,
             version=clean(cold.version, 80) if cold and cold.version else None,
             warmup_ns=tuple(ns for e in mine if isinstance(e, Warmup) for ns in e.samples_ns),
+            lead_ns=tuple(tuple(b.lead_ns) for b in blocks),
             blocks=tuple((b.at_ns and b.at_ns / 1e9, b.cpu_ns, b.rss_bytes) for b in blocks),
         )
 

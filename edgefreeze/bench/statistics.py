@@ -19,6 +19,8 @@ largest one bounds the q-quantile from above with 99 % confidence, 1 - q^n - n(1
 CONFIDENCE = 0.99
 RESAMPLES = 4000
 LEAST_ROUNDS = 8
+LOOKED_AT = 20_000
+"""Outliers are looked for among so many calls at most, the last."""
 WIDEST = 0.10
 """An interval that reaches further than this to both sides of 1 shows nothing: the duel was too noisy."""
 
@@ -195,35 +197,37 @@ class Outliers:
     """Calls that take far longer than the others: how many, how much longer, and every how many calls."""
 
     count: int
+    calls: int
+    """Among how many."""
     extra_ns: float
     every: int | None
     """None: they come irregularly."""
 
 
-def outliers(samples_ns: Sequence[int]) -> Outliers | None:
+def outliers(samples_ns: Sequence[float]) -> Outliers | None:
     """Samples beyond three times the median; None where there are none that matter.
 
     `every` where the largest of them come with a rhythm (see _rhythm). Without one there must be three of
     them, and they must stand out by ten times the median absolute deviation as well; more than a tenth of all
     are no outliers, but another mode.
     """
-    found = np.asarray(samples_ns, dtype=np.float64)
+    found = np.asarray(samples_ns[-LOOKED_AT:], dtype=np.float64)
     if len(found) < 40:
         return None
     centre = float(np.median(found))
     far = np.flatnonzero(found > 3 * centre)
     if len(far) < 3:
         return None
-    largest = np.sort(far[np.argsort(-found[far], kind="stable")][: max(4, len(found) // 12)])
+    largest = np.sort(far[np.argsort(-found[far], kind="stable")][: min(400, max(4, len(found) // 12))])
     period = _rhythm(largest, len(found))
     if period is not None:
         start, every = period
         chosen = np.intersect1d(far, np.arange(start, len(found), every))
-        return Outliers(len(chosen), float(np.median(found[chosen])) - centre, every)
+        return Outliers(len(chosen), len(found), float(np.median(found[chosen])) - centre, every)
     far = far[found[far] > centre + 10 * float(np.median(np.abs(found - centre)))]
     if not 3 <= len(far) <= len(found) // 10:
         return None
-    return Outliers(len(far), float(np.median(found[far])) - centre, None)
+    return Outliers(len(far), len(found), float(np.median(found[far])) - centre, None)
 
 
 def _rhythm(far: Any, count: int) -> tuple[int, int] | None:

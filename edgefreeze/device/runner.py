@@ -7,8 +7,8 @@
     check  {}                 -> parity.compare of all golden cases
     infer  {} + npz           -> {seconds} + npz
     block  {samples, min_s, max_s, rate_hz, spool}
-                              -> what timing.timed() gives, rss_bytes, peak_bytes, pss_bytes, wrong: why the
-                                 last outputs are not the golden ones, null where they are
+                              -> what timing.timed() gives, lead_ns: of calls before it, rss_bytes, peak_bytes,
+                                 pss_bytes, wrong: why the last outputs are not the golden ones, or null
     profile {calls}           -> {operations: see runtimes}
 
 A failure is {"ok": false, "error": {"code", "message", "trace"}}. The process ends when stdin does.
@@ -107,15 +107,15 @@ class Runner:
         stretch = timing.Stretch(args["samples"], args["min_s"], args["max_s"], args.get("rate_hz"))
         spool = timing.Spool(args["spool"], BLOCK_SAMPLES) if args.get("spool") else None
         try:
-            turn = timing.lead(calls, self._turn, self._usual_ns)
-            found = timing.timed(calls, turn, stretch, spool)
+            led = timing.lead(calls, self._turn, self._usual_ns)
+            found = timing.timed(calls, (self._turn + len(led)) % len(calls), stretch, spool)
         finally:
             if spool is not None:
                 spool.close()
         self._turn = found.pop("turn")
         self._usual_ns = min(found["samples_ns"])
         wrong = self._wrong(found.pop("outputs"))
-        return dict(memory(), wrong=wrong, **found), b""
+        return dict(memory(), wrong=wrong, lead_ns=led, **found), b""
 
     def _wrong(self, outputs: List[Any]) -> Optional[str]:
         """Why outputs (None: that case was not run) are not the golden ones; None where they are."""

@@ -29,7 +29,7 @@ class Spool:
 
 
 class Stretch:
-    """How long to time: at least `samples` and `least_s`, at most `most_s`; one call each 1/rate_hz seconds
+    """How long to time: at least `samples` and `least_s`, at most `most_s` and MOST_SAMPLES; one call each 1/rate_hz seconds
     where a rate is given (a call that takes longer than that delays the next, and is counted)."""
 
     def __init__(self, samples: int, least_s: float, most_s: float, rate_hz: Optional[float] = None) -> None:
@@ -38,20 +38,22 @@ class Stretch:
         self.period_ns = int(1e9 / rate_hz) if rate_hz else 0
 
 
+MOST_SAMPLES = 50_000
+"""In one stretch, however short the calls are: samples are kept, sent and stored one by one."""
 LEAD_CALLS, LEAD_NS = 5, 20_000_000
 """Before a block: so many calls that do not count, or as many as fit into this time. Other contestants ran
 meanwhile, and what is measured is the steady state, not how a cache fills; long calls fill it themselves."""
 
 
-def lead(calls: Sequence[Call], turn: int, usual_ns: int) -> int:
-    """Make the calls before a block, none where one usually takes longer than they may; the next turn."""
+def lead(calls: Sequence[Call], turn: int, usual_ns: int) -> List[int]:
+    """Make the calls before a block, none where one usually takes longer than they may; their times."""
     until = _clock() + LEAD_NS
-    for _ in range(LEAD_CALLS if usual_ns < LEAD_NS else 0):
-        calls[turn]()
-        turn = (turn + 1) % len(calls)
-        if _clock() >= until:
-            break
-    return turn
+    made: List[int] = []
+    while len(made) < LEAD_CALLS and usual_ns < LEAD_NS and _clock() < until:
+        before = _clock()
+        calls[(turn + len(made)) % len(calls)]()
+        made.append(_clock() - before)
+    return made
 
 
 def timed(
@@ -73,7 +75,7 @@ def timed(
     before_all = resource.getrusage(resource.RUSAGE_SELF)
     cpu = time.process_time_ns()
     start = now = due = _clock()
-    while not done or ((done < wanted or now - start < least) and now - start < most):
+    while not done or ((done < wanted or now - start < least) and now - start < most and done < MOST_SAMPLES):
         if period:
             missed += _wait(due, done)
             due = max(due, _clock() - period) + period

@@ -261,7 +261,8 @@ def _how(result: DuelResult) -> str:
     parts = [
         "Each artifact had a process of its own on the device, side by side; one ran at a time.",
         "Each was compared with the golden outputs before the race and after every block.",
-        f"Warm-up lasted until three chunks of calls agreed within 5 %, {warm.get('seconds', '?')} s at most.",
+        "Warm-up lasted until three chunks of calls agreed within 5 %,"
+        f" {warm.get('seconds', '?')} s at most; up to five calls before each block do not count.",
         f"Then came rounds: a block of {plan.get('block_samples', '?')} calls of each contestant, in"
         " drawn order, every second round the mirror of the one before.",
         f"The order’s seed is {result.seed}.",

@@ -67,8 +67,8 @@ def _axis(scale: Scale, y: float, top: float, unit: str) -> list[str]:
 
 def distributions(rows: Sequence[tuple[str, Sequence[float]]], unit: str) -> str:
     """For each (name, positive values) a density of the values (a kernel of Silverman's width), its quartiles
-    and its median. The axis ends at the 99th percentile of the slowest, so that single outliers do not squeeze
-    it, and is logarithmic where the medians lie far apart."""
+    and its median. The axis ends at the 99th percentile of the slowest, so that single outliers do not
+    squeeze it, and is logarithmic where the medians lie far apart."""
     rows = [(name, sorted(values)) for name, values in rows if values]
     if not rows:
         return ""
