@@ -87,7 +87,7 @@ SILENT = {"head", "begin", "end"}
 def parse(event: dict[str, Any], contestants: int) -> Event:
     """Check one event. Raises Failure protocol."""
     try:
-        known: Event = msgspec.convert(event, Event, strict=True)  # type: ignore[arg-type]
+        known: Event = msgspec.convert(event, Event, strict=True)
         if not 0 <= getattr(known, "contestant", 0) < contestants:
             raise msgspec.ValidationError("a contestant that there is not")
         samples = [*known.samples_ns] if isinstance(known, (Block, Warmup)) else []

@@ -7,8 +7,8 @@
     check  {}                 -> parity.compare of all golden cases
     infer  {} + npz           -> {seconds} + npz
     block  {samples, min_s, max_s, rate_hz, spool}
-                              -> what timing.timed() gives, lead_ns: of calls before it, rss_bytes, peak_bytes,
-                                 pss_bytes, wrong: why the last outputs are not the golden ones, or null
+                              -> what timing.timed() gives, lead_ns: of calls before it, rss_bytes,
+                                 peak_bytes, pss_bytes, wrong: why outputs are not the golden ones, or null
     profile {calls}           -> {operations: see runtimes}
 
 A failure is {"ok": false, "error": {"code", "message", "trace"}}. The process ends when stdin does.

@@ -29,8 +29,9 @@ class Spool:
 
 
 class Stretch:
-    """How long to time: at least `samples` and `least_s`, at most `most_s` and MOST_SAMPLES; one call each 1/rate_hz seconds
-    where a rate is given (a call that takes longer than that delays the next, and is counted)."""
+    """How long to time: at least `samples` and `least_s`, at most `most_s` and MOST_SAMPLES; one call each
+    1/rate_hz seconds where a rate is given (one that takes longer than that delays the next, and is
+    counted)."""
 
     def __init__(self, samples: int, least_s: float, most_s: float, rate_hz: Optional[float] = None) -> None:
         self.samples = samples
