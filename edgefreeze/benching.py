@@ -152,7 +152,13 @@ def _there(request: Request, helper: Helper, facts: DeviceFacts, progress: Progr
         yield _active(request, helper)
         return
     with tempfile.TemporaryDirectory(prefix="edgefreeze-bench-") as scratch:
-        yield _staged(request, helper, facts, Path(scratch), progress)
+        there = _staged(request, helper, facts, Path(scratch), progress)
+        try:
+            yield there
+        finally:
+            # The device does it by itself when the connection ends; so it is done when the command is.
+            with contextlib.suppress(Failure):
+                helper.request("drop_passing", {"app": there.app})
 
 
 def _active(request: Request, helper: Helper) -> _There:

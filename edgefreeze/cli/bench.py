@@ -54,6 +54,7 @@ Examples:
 )
 @conversion_options
 @wish_options
+@click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")
 @sign_option
 @output_options
 def command(

@@ -68,7 +68,7 @@ class App:
         with storage("recovering the app"):
             recovered = self._recover("an earlier session was cut")
             self.releases.remove_left_overs()
-            self._drop_passing()
+            self.drop_passing()
             for name in files.list_folder(self.folder):
                 if name.startswith("."):  # a link or a file on its way to its name
                     files.remove_file(os.path.join(self.folder, name))
@@ -80,7 +80,7 @@ class App:
             return
         with storage("leaving the app"):
             self._recover("the session ended before the trial was confirmed")
-            self._drop_passing()
+            self.drop_passing()
         self._lock.release()
         self._lock = None
 
@@ -269,7 +269,7 @@ class App:
 
     # --- throwing away
 
-    def _drop_passing(self) -> None:
+    def drop_passing(self) -> None:
         """Take away what was staged to be measured only, also by a session that was cut."""
         known = self.memory.read()
         for release in self.releases.passing():

@@ -16,10 +16,9 @@ from typing import Any, Dict, List, Optional
 
 from edgefreeze.device import files
 from edgefreeze.device.errors import DeviceError, storage
+from edgefreeze.device.timing import MOST_SAMPLES
 
 RUN = re.compile(r"[0-9a-f]{8,64}")
-BLOCK_SAMPLES = 1 << 20
-"""Samples of a block that are kept while it runs; of what comes after, only with the block itself."""
 MOST_BYTES = 256 << 20
 
 
@@ -129,7 +128,7 @@ def forget(root: str, run: str) -> None:
 def _spooled(path: str) -> Optional[List[int]]:
     try:
         with open(path, "rb") as stream:
-            samples = array.array("q", stream.read(8 * BLOCK_SAMPLES))
+            samples = array.array("q", stream.read(8 * MOST_SAMPLES))
     except (OSError, ValueError):
         return None
     count = next((i for i, ns in enumerate(samples) if ns <= 0), len(samples))

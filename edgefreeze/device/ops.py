@@ -282,6 +282,11 @@ def _discard(session: Session, request: Request) -> Result:
     return app.where()
 
 
+def _drop_passing(session: Session, request: Request) -> Result:
+    session.opened(request.args["app"]).drop_passing()
+    return {}
+
+
 def _status(session: Session, request: Request) -> Result:
     name = request.args.get("app")
     # A folder in which nothing ever was: a first deployment that failed, a model that was only measured.
@@ -440,6 +445,7 @@ OPERATIONS: Dict[str, Operation] = {
     "confirm": Operation(_confirm, _takes(_APP)),
     "rollback": Operation(_rollback, _takes(_APP, {"to": checks.digest})),
     "discard": Operation(_discard, _takes(_RELEASE)),
+    "drop_passing": Operation(_drop_passing, _takes(_APP)),
     "status": Operation(_status, _takes({}, _APP)),
     "history": Operation(_history, _takes(_APP)),
     "trust": Operation(_trust, _takes({})),

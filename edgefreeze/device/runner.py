@@ -24,7 +24,6 @@ from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple
 from edgefreeze.device import parity, protocol, runtimes, tensors, timing
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.frames import FrameReader
-from edgefreeze.device.journal import BLOCK_SAMPLES
 from edgefreeze.device.probe import parse_sizes, parse_status_sizes, read_text
 
 MAX_BLOB = 256 << 20
@@ -105,7 +104,7 @@ class Runner:
         """Time inferences on the golden inputs in turn, and compare what they gave, which is not timed."""
         calls = self._bound()
         stretch = timing.Stretch(args["samples"], args["min_s"], args["max_s"], args.get("rate_hz"))
-        spool = timing.Spool(args["spool"], BLOCK_SAMPLES) if args.get("spool") else None
+        spool = timing.Spool(args["spool"], timing.MOST_SAMPLES) if args.get("spool") else None
         try:
             led = timing.lead(calls, self._turn, self._usual_ns)
             found = timing.timed(calls, (self._turn + len(led)) % len(calls), stretch, spool)

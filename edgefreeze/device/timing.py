@@ -14,13 +14,18 @@ _clock = time.perf_counter_ns
 
 
 class Spool:
-    """Samples in a file that survives this process: 8 bytes each, zero where there is none yet."""
+    """Samples in a file that survives this process: 8 bytes each, zero where there is none yet.
+
+    Its pages are touched beforehand: a page fault between two calls makes the second 60 microseconds longer.
+    """
 
     def __init__(self, path: str, count: int) -> None:
         with open(path, "w+b") as stream:
             stream.truncate(8 * count)
             self._map = mmap.mmap(stream.fileno(), 8 * count)
         self.view = memoryview(self._map).cast("q")
+        for first in range(0, count, mmap.PAGESIZE // 8):
+            self.view[first] = 0
 
     def close(self) -> None:
         """Give the file back."""

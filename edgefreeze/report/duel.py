@@ -80,7 +80,7 @@ def _print_operations(console: Console, name: str, operations: list[dict[str, An
     for operation in sorted(operations, key=lambda o: -float(o.get("ns", 0)))[:15]:
         spent = float(operation.get("ns", 0))
         table.add_row(
-            escape(str(operation.get("name", ""))[:60]), escape(str(operation.get("type", ""))),
+            escape(str(operation.get("name", ""))[-60:]), escape(str(operation.get("type", ""))),
             ms(spent / 1e6), f"{spent / total:.0%}",
         )  # fmt: skip
     console.print(table)
