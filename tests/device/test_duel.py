@@ -192,6 +192,17 @@ def test_no_page_fault_of_ours_falls_between_two_calls(tmp_path: Path) -> None:
     assert (tmp_path / "block").stat().st_size == 8 * MOST_SAMPLES
 
 
+@pytest.mark.slow
+def test_the_same_artifact_twice_ties_in_19_of_20_real_duels(start: Any, release: Any) -> None:
+    helper, twice = start(), release(a={"ms": 1.0}, b={"ms": 1.0})
+    twice.stage(helper)
+    ties = 0
+    for _ in range(20):
+        result, _ = race(helper, twice, planned("a", "b"))
+        ties += statistics_of(result, "a", "b").verdict == "no difference shown"
+    assert ties >= 19
+
+
 # --- faults of contestants
 
 

@@ -235,6 +235,21 @@ def test_a_wrong_artifact_and_a_dead_one_are_results_of_the_duel(
     assert [e["contestant"] for e in failed] == [0, 1]
 
 
+def test_a_profile_by_operation_where_the_runtime_tells(start: Any, release: Any) -> None:
+    helper = start()
+    release.stage(helper)
+    kinds = {}
+    for form in ("frozen_pb", "onnx"):
+        found = helper.ask("profile", {**release.named, "format": form, "calls": 5})["operations"]
+        assert all(set(o) == {"name", "type", "ns"} and o["ns"] >= 0 for o in found)
+        assert sum(o["ns"] for o in found) > 0
+        kinds[form] = {o["type"] for o in found}
+    assert {"MatMul", "Tanh"} <= kinds["frozen_pb"]
+    assert kinds["onnx"] & {"Tanh", "FusedGemm"}, "ONNX Runtime fuses the two"
+    refused = helper.refuse("profile", {**release.named, "format": "tflite", "calls": 5})
+    assert "no profile by operation" in refused["message"]
+
+
 def test_fresh_processes_for_every_block(start: Any, release: Any) -> None:
     helper = start()
     release.stage(helper)
