@@ -9,6 +9,7 @@ from typing import Any
 
 import edgefreeze
 from edgefreeze.bench import store
+from edgefreeze.bench.events import Block
 from edgefreeze.bench.plan import DuelPlan, Effort, Entrant, duel
 from edgefreeze.bench.result import About, Collector, DuelResult, merged
 from edgefreeze.errors import Failure
@@ -70,9 +71,9 @@ def _race(helper: Helper, plan: DuelPlan, about: About, progress: Progress) -> D
     }
     try:
         answer = helper.request("bench", args, on_event=on_event)
+        stream.event({"kind": "end"})
     except Failure as failure:
-        blocks = sum(1 for e in collector.events if type(e).__name__ == "Block")
-        if not blocks:
+        if not any(isinstance(e, Block) for e in collector.events):
             stream.path.unlink(missing_ok=True)
         elif not failure.next:
             failure.next = f"edgefreeze results show {about.run}"

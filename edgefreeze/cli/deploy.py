@@ -20,6 +20,7 @@ from edgefreeze.cli.options import (
     output_options,
     sign_option,
 )
+from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
     from edgefreeze.bench.gates import Gate
@@ -88,6 +89,8 @@ def command(
     from edgefreeze.deploy import Request, deploy
     from edgefreeze.report import text
 
+    if html is not None and (no_bench or dry_run):
+        raise Failure("usage", "--html reports the measurement, and there is none")
     model, options = from_config(where.config, model, options, "deploy")
     request = Request(
         model=model,

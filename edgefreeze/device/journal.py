@@ -20,6 +20,8 @@ from edgefreeze.device.timing import MOST_SAMPLES
 
 RUN = re.compile(r"[0-9a-f]{8,64}")
 MOST_BYTES = 256 << 20
+KEPT = 20
+"""Runs that nobody has fetched; of more the oldest go."""
 
 
 def _folder(root: str) -> str:
@@ -46,6 +48,7 @@ class Journal:
                 "locked", "the device is measuring already; two at once would disturb each other"
             ) from None
         self._path = os.path.join(folder, run)
+        _drop_oldest(folder)
         try:
             with storage("keeping measurements"):
                 self._fd = os.open(
@@ -81,6 +84,12 @@ class Journal:
         os.close(self._fd)
         files.remove_file(self._path + ".block")
         os.close(self._lock)
+
+
+def _drop_oldest(folder: str) -> None:
+    runs = [os.path.join(folder, n) for n in files.list_folder(folder) if n.endswith(".jsonl")]
+    for path in sorted(runs, key=os.path.getmtime)[: -KEPT + 1]:
+        files.remove_file(path)
 
 
 def left(root: str) -> List[Dict[str, Any]]:

@@ -468,6 +468,15 @@ def test_two_at_once_would_measure_each_other(start: Any, release: Any, root: Pa
     race(helper, one, planned("a", rounds=2), run="34" * 8)
 
 
+def test_runs_that_nobody_fetches_do_not_pile_up(tmp_path: Path) -> None:
+    for number in range(journal.KEPT + 3):
+        written = journal.Journal(str(tmp_path), f"{number:016x}", {})
+        written.close()
+        os.utime(tmp_path / "bench" / f"{number:016x}.jsonl", (number, number))
+    left = [entry["run"] for entry in journal.left(str(tmp_path))]
+    assert left == [f"{number:016x}" for number in range(3, journal.KEPT + 3)]
+
+
 # --- what is sent to be measured only
 
 
