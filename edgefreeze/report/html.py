@@ -105,13 +105,14 @@ def _latencies(result: DuelResult) -> str:
 
 
 def _gates(judged: Sequence[Judgement]) -> str:
-    rows = [
-        [f"<code>{escape(g.gate)}</code>",
-         f'<span class="{"passed" if g.passed else "failed"}">{"passed" if g.passed else "not shown"}</span>',
-         escape(g.reason)]
-        for g in judged
-    ]  # fmt: skip
-    return "<h2>Gates</h2>" + _table(["gate", "", "why"], rows, [1, 2])
+    items = []
+    for one in judged:
+        kind, word = ("passed", "passed") if one.passed else ("failed", "not shown")
+        items.append(
+            f'<li><code>{escape(one.gate)}</code> <span class="tag {kind}">{word}</span>'
+            f"<br><span class=soft>{escape(one.reason)}</span></li>"
+        )
+    return f'<h2>Gates</h2><ul class="findings">{"".join(items)}</ul>'
 
 
 def _findings(result: DuelResult) -> str:
