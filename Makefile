@@ -18,7 +18,7 @@ test: $(READY)  ## everything that CI runs
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests $(ALONE:%=--ignore=%)
 
 test-fast: $(READY)  ## seconds: no TensorFlow, no lab
-	$(BIN)/python -m pytest -q -m "not tf and not sshd and not lab and not pi and not models and not slow"
+	$(BIN)/python -m pytest -q -m "not tf and not sshd and not lab and not pi and not models and not browser and not slow"
 
 test-all: $(READY)  ## everything, the slow ones too
 	@$(MAKE) --no-print-directory check

@@ -24,7 +24,20 @@ import msgspec
 from msgspec import inspect as kinds
 
 import edgefreeze
-from edgefreeze import devices, errors, inventory, operate, packing, runtimes, schemas, targets, trust
+from edgefreeze import (
+    benching,
+    devices,
+    errors,
+    inventory,
+    operate,
+    packing,
+    runtimes,
+    schemas,
+    targets,
+    trust,
+)
+from edgefreeze.bench.comparing import Compared
+from edgefreeze.bench.result import DuelResult
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
 from edgefreeze.difference.bisecting import Bisection
@@ -127,6 +140,12 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze devices remove": _returned(devices.remove),
     "edgefreeze devices discover": _returned(devices.discover),
     "edgefreeze device purge": _returned(devices.purge),
+    "edgefreeze bench": (*_returned(benching.fields), *(f.name for f in dataclasses.fields(DuelResult)[1:])),
+    "edgefreeze compare": tuple(f.name for f in dataclasses.fields(Compared)),
+    "edgefreeze results list": ("results",),
+    "edgefreeze results show": ("result",),
+    "edgefreeze results export": ("to", "path", "text"),
+    "edgefreeze results recover": ("results",),
     "edgefreeze status": _returned(operate.status),
     "edgefreeze run": _returned(operate.infer),
     "edgefreeze rollback": _returned(operate.rollback),
@@ -156,7 +175,8 @@ _MEANINGS = {
     errors.CONFIG: "configuration or model: nothing was tried on a device, or it is the wrong one",
     errors.UNREACHABLE: "the device could not be reached, or was lost",
     errors.ROLLED_BACK: "rolled back",
-    errors.GATE: "a gate said no: something does not compute what the model computes, or is unproved",
+    errors.GATE: "a gate said no: something computes something else, is unproved, or is not shown to be"
+    " as fast, small or accurate as was asked",
     errors.ROLLBACK_FAILED: "a rollback failed too",
     errors.INTERRUPTED: "interrupted",
 }

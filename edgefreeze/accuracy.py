@@ -39,6 +39,10 @@ class Accuracy:
     accuracy: float
     original: float
     rows: int
+    worse: int | None = None
+    """Rows that the original has right and the artifact wrong; None where that is not known."""
+    better: int | None = None
+    """Rows that the artifact has right and the original wrong."""
 
     @property
     def lost(self) -> float:
@@ -57,6 +61,8 @@ class Evaluation:
     """The output that predicts."""
     original: float = 0.0
     """The original's accuracy."""
+    right: Array | None = None
+    """Which rows the original has right."""
 
 
 def open_data(path: Path) -> Evaluation:
@@ -86,7 +92,13 @@ def open_data(path: Path) -> Evaluation:
 
 def share(outputs: Array, labels: Array) -> float:
     """Share of rows whose argmax over the last axis is the label. outputs: (rows, classes). Pure."""
-    return float(np.mean(np.argmax(outputs.reshape(len(labels), -1), axis=-1) == labels))
+    return float(np.mean(right(outputs, labels)))
+
+
+def right(outputs: Array, labels: Array) -> Array:
+    """Which rows have their largest element at the label; booleans of shape (rows,). Pure."""
+    found: Array = np.argmax(outputs.reshape(len(labels), -1), axis=-1) == labels
+    return found
 
 
 def reference(model: Path, data: Evaluation, options: Options) -> Evaluation:
@@ -107,9 +119,11 @@ def reference(model: Path, data: Evaluation, options: Options) -> Evaluation:
         )
     inputs = data.inputs or {k.partition("|")[2]: v for k, v in answers.items() if k.startswith("in|")}
     name = str(result["outputs"][0])
+    outputs = answers[f"out|{name}"]
     return replace(
-        data, inputs=inputs, labels=labels, output=name, original=share(answers[f"out|{name}"], labels)
-    )
+        data, inputs=inputs, labels=labels, output=name, original=share(outputs, labels),
+        right=right(outputs, labels),
+    )  # fmt: skip
 
 
 def on_host(
@@ -158,11 +172,14 @@ def on_device(helper: Helper, release: Release, data: Evaluation, *, threads: in
 
 def _accuracy(artifact: Artifact, data: Evaluation, infer: Callable[[bytes], bytes]) -> Accuracy:
     assert data.labels is not None
+    found = right(_answers(artifact, data, infer), data.labels)
     return Accuracy(
         format=artifact.key,
-        accuracy=share(_answers(artifact, data, infer), data.labels),
+        accuracy=float(np.mean(found)),
         original=data.original,
         rows=len(data.labels),
+        worse=None if data.right is None else int(np.sum(data.right & ~found)),
+        better=None if data.right is None else int(np.sum(found & ~data.right)),
     )
 
 

@@ -2,14 +2,14 @@
 was.
 
 deploy() reads like the order of things. Each step stands in its own room: the device's facts
-(ship/session), packages (runtimes), the model (build), the plan (ship/plan), the duel (bench).
+(ship/session), packages (runtimes), the model (build), the plan (ship/plan), the duel (measuring), the gates
+(bench/gates).
 """
 
 from __future__ import annotations
 
 import getpass
 import platform
-import secrets
 import shutil
 import tempfile
 import time
@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from edgefreeze import accuracy, runtimes
+import msgspec
+
+from edgefreeze import accuracy, measuring, runtimes
 from edgefreeze.accuracy import Accuracy
-from edgefreeze.bench import choice
-from edgefreeze.bench.plan import duel
-from edgefreeze.bench.result import Collector, DuelResult
+from edgefreeze.bench import choice, gates
+from edgefreeze.bench.gates import Gate, Judgement
+from edgefreeze.bench.plan import Effort, entrants_of
+from edgefreeze.bench.result import About, DuelResult
 from edgefreeze.build import Built, Wish, build, wanted_formats
 from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
@@ -62,6 +64,12 @@ class Request:
     """The SSH key to sign with."""
     sources: runtimes.Sources = field(default_factory=runtimes.Sources)
     """Where the runtimes' packages come from."""
+    effort: Effort = field(default_factory=Effort)
+    """How the duel is measured."""
+    gates: tuple[Gate, ...] = ()
+    """What the figures must show before the release becomes active."""
+    allow_emulated: bool = False
+    """Let an emulated device's figures decide."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,6 +98,8 @@ class Outcome:
     bench: DuelResult | None = None
     choice: choice.Choice | None = None
     """Of --format auto: which artifact runs there, and why."""
+    gates: tuple[Judgement, ...] = ()
+    """What --require and --max-regress asked for, judged."""
     unverified: tuple[str, ...] = ()
     """Artifacts that are there though nothing could be proved of them (--allow-unverified)."""
     cached: bool = False
@@ -108,7 +118,11 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
     # What the user gave is looked at before anything costs time.
     if request.wish.auto and not request.bench:
         raise Failure("usage", "--format auto lets the benchmark choose, and --no-bench leaves it out")
-    formats = _deployable(wanted_formats(target, request.wish, request.options, progress), progress)
+    if request.gates and not request.bench and not all(g.metric == "accuracy_drop" for g in request.gates):
+        raise Failure("usage", "--require needs the benchmark, and --no-bench leaves it out")
+    if gates.of_accuracy(request.gates) and request.wish.evaluation is None:
+        raise Failure("usage", "accuracy_drop needs data to compute accuracy on", next="add --eval FILE")
+    formats = deployable(wanted_formats(target, request.wish, request.options, progress), progress)
     sources.find(request.model)
     if request.sign is not None:
         signing.require_key(request.sign)
@@ -123,6 +137,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
             facts = session.probe(helper)
             for warning in session.require_board(target, facts, device.name):
                 progress.note(f"{device.name}: {warning}")
+            gates.require_real(request.gates, facts, helper.where, allowed=request.allow_emulated)
             choices = provision.choose(formats, target, facts, progress)
         formats = tuple(f for f in formats if runtimes.table().of_format(f.format) in choices)
         with _scratch() as out:
@@ -182,7 +197,7 @@ def _ship(
         outcome.bytes_sent = session.send(helper, ship, progress, request.rate)
         outcome.bytes_saved = ship.bytes_total - outcome.bytes_sent
     with clock("verify"):
-        session.stage(helper, ship, facts, runtimes.table().runner, progress)
+        known = session.stage(helper, ship, facts, runtimes.table().runner, progress)
     for name in outcome.unverified:
         progress.note(f"{name} is unverified: nothing shows that it computes what the model computes")
     if release.verified:
@@ -199,9 +214,10 @@ def _ship(
         _require_accuracy(helper, release, outcome.accuracy, request.wish.max_accuracy_drop)
     if request.bench and release.verified:
         with clock("bench"):
-            outcome.bench = run_bench(helper, release, target, facts, request.device.name, progress)
+            outcome.bench = _measure(request, helper, release, plans, facts, before, progress)
         if request.wish.auto:
             outcome.choice = choice.fastest(outcome.bench, memory_bytes=target.limits.memory_bytes)
+    _pass_gates(request, helper, release, outcome, known=known)
     with clock("activate"):
         after: AppState = session.activate(
             helper,
@@ -236,30 +252,59 @@ def _require_accuracy(
         )
 
 
-def run_bench(
-    helper: Helper, release: Release, target: Target, facts: DeviceFacts, device: str, progress: Progress
+def _measure(
+    request: Request,
+    helper: Helper,
+    release: Release,
+    plans: tuple[RuntimePlan, ...],
+    facts: DeviceFacts,
+    before: AppState,
+    progress: Progress,
 ) -> DuelResult:
-    """The duel of the release's formats on the device. A contestant's failure is a result."""
-    formats = tuple(a.key for a in release.verified)
-    plan = duel(formats, target.bench, seed=secrets.randbelow(2**31))
-    progress.step("bench", "measuring " + ", ".join(formats) + " on the device", len(plan.order))
-    collector = Collector(plan=plan)
-
-    def on_event(event: dict[str, Any]) -> None:
-        collector.add(event)
-        if event.get("kind") == "block":
-            progress.advance(1)
-
-    helper.request(
-        "bench",
-        {"app": release.manifest["app"], "release": release.id, "plan": plan.as_args()},
-        on_event=on_event,
+    """The duel of the release's formats on the device, and of what is active there where a gate asks."""
+    measuring.collect(helper, request.device.name, progress)
+    active = None
+    if gates.against_active(request.gates) and before.active not in (None, release.id):
+        active = session.running(helper, request.app)
+    about = About(
+        release=release.id,
+        device=request.device.name,
+        facts=facts,
+        app=request.app,
+        target=request.target.name,
+        runtimes=weights(release, plans),
     )
-    sizes = {a.key: a.bytes for a in release.verified}
-    return collector.result(release=release.id, device=device, facts=facts, sizes=sizes)
+    entrants = entrants_of(tuple(a.key for a in release.verified), active)
+    return measuring.measure(helper, entrants, about, request.target.bench, progress, effort=request.effort)
 
 
-def _deployable(formats: tuple[Format, ...], progress: Progress) -> tuple[Format, ...]:
+def weights(release: Release, plans: tuple[RuntimePlan, ...]) -> dict[str, int | None]:
+    """Bytes of each artifact's runtime, where it is brought."""
+    trees = {p.choice.runtime: p.tree.bytes for p in plans if p.tree is not None}
+    return {a.key: trees.get(runtimes.table().of_format(a.format)) for a in release.artifacts}
+
+
+def _pass_gates(request: Request, helper: Helper, release: Release, outcome: Outcome, *, known: bool) -> None:
+    """Raise Failure gate-failed where the figures do not show what was asked for; the release goes, unless
+    the device had it before."""
+    runs = outcome.choice.artifact if outcome.choice else release.primary.key
+    outcome.gates = gates.judge(request.gates, runs, outcome.bench, outcome.accuracy)
+    failure = gates.failure(outcome.gates, f"{helper.where}: release {short(release.id)}")
+    if failure is None:
+        return
+    if not known:
+        session.discard(helper, request.app, release.id)
+    failure.device_state = helper.state_sentence()
+    failure.fields = {
+        "release": release.id,
+        "active": outcome.active,
+        "gates": msgspec.to_builtins(outcome.gates),
+        "bench": None if outcome.bench is None else msgspec.to_builtins(outcome.bench),
+    }
+    raise failure
+
+
+def deployable(formats: tuple[Format, ...], progress: Progress) -> tuple[Format, ...]:
     """Without recipes, of which no device builds anything yet. Raises Failure format-unfit without others."""
     left = tuple(entry for entry in formats if not entry.facts.recipe)
     for entry in formats:

@@ -241,6 +241,28 @@ CODES: dict[str, Code] = {
         "See what else runs there, then try again.",
     ),
     "python-missing": Code(CONFIG, "The release's interpreter is not there any more.", "Deploy it again."),
+    # Measuring
+    "bad-result": Code(
+        CONFIG,
+        "A file is no result of a benchmark, or a newer edgefreeze wrote it.",
+        "edgefreeze results list",
+    ),
+    "results-unlike": Code(
+        CONFIG,
+        "Results of different devices, threads, inputs or runtimes say nothing of each other.",
+        "Measure both under the same conditions, or --anyway.",
+    ),
+    "gate-syntax": Code(USAGE, "A requirement cannot be read.", "Write it as in --require 'p95<40ms'."),
+    "gate-failed": Code(
+        GATE,
+        "The figures do not show what --require or --max-regress asks for; a deployment was not made active.",
+        "See the bound that is given; more samples (--min-samples) narrow it.",
+    ),
+    "gate-emulated": Code(
+        GATE,
+        "The device is emulated: its latencies are no device's, and nothing is decided by them.",
+        "Measure on the board, or --allow-emulated.",
+    ),
     # Trust
     "untrusted": Code(
         GATE,

@@ -169,6 +169,12 @@ def only_app(helper: Helper, app: str | None) -> str:
     )
 
 
+def app_entry(helper: Helper, app: str) -> dict[str, Any] | None:
+    """What the device says of an app, cleaned; None where it has none of that name."""
+    found = [_app(helper, e) for e in entries(helper, helper.request("status", {}), "apps")]
+    return next((a for a in found if a["app"] == app), None)
+
+
 def _full_id(helper: Helper, app: str, start: str) -> str:
     if SHA256.fullmatch(start):
         return start

@@ -11,31 +11,93 @@ from edgefreeze.targets import Bench
 ROUNDS = 20
 """Blocks of each contestant. Every round has one block of each, so that heat, clock drift and other
 load hit all alike; the statistics resample rounds."""
+NO_XNNPACK = "@no-xnnpack"
+ACTIVE = "active:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrant:
+    """One contestant: an artifact ("tflite:int8") and how it runs."""
+
+    artifact: str
+    release: str | None = None
+    """Of another release on the device than the one that is measured: the one that is active there."""
+    xnnpack: bool = True
+    """TFLite only: with the delegate that it brings, or with its own kernels."""
+
+    @property
+    def name(self) -> str:
+        """What the contestant is called in results: "tflite", "tflite@no-xnnpack", "active:tflite"."""
+        return (ACTIVE if self.release else "") + self.artifact + ("" if self.xnnpack else NO_XNNPACK)
+
+    def as_args(self) -> dict[str, Any]:
+        """The contestant of the device's plan."""
+        args: dict[str, Any] = {"artifact": self.artifact, "xnnpack": self.xnnpack}
+        return args if self.release is None else {**args, "release": self.release}
+
+
+def entrants_of(
+    artifacts: tuple[str, ...], active: tuple[str, str] | None = None, *, variants: bool = False
+) -> tuple[Entrant, ...]:
+    """The contestants: every artifact; with variants TFLite in floats without XNNPACK as well; and what is
+    active on the device, (release, artifact), where it is to be compared."""
+    found = []
+    for artifact in artifacts:
+        found.append(Entrant(artifact=artifact))
+        if variants and artifact == "tflite":
+            found.append(Entrant(artifact=artifact, xnnpack=False))
+    if active is not None:
+        found.append(Entrant(artifact=active[1], release=active[0]))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How long, with what and how often is measured. None: the target's, or none."""
+
+    threads: tuple[int, ...] = ()
+    """A duel for each number of threads."""
+    batch: int | None = None
+    rate_hz: float | None = None
+    """One call every 1/rate_hz seconds: a camera's duty cycle."""
+    min_samples: int | None = None
+    min_seconds: float = 0.0
+    max_seconds: float | None = None
+    """Of each contestant in steady state; where it is reached, there may be fewer samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DuelPlan:
     """What the device is told. Times in seconds."""
 
-    contestants: tuple[str, ...]
-    """Formats of the release."""
+    entrants: tuple[Entrant, ...]
     threads: int
     order: tuple[int, ...]
     block_samples: int
+    block_seconds: float
     max_block_seconds: float
     warmup_samples: int
     warmup_seconds: float
     timeout_s: float
     seed: int
+    batch: int | None = None
+    rate_hz: float | None = None
+
+    @property
+    def contestants(self) -> tuple[str, ...]:
+        """The names of the entrants."""
+        return tuple(e.name for e in self.entrants)
 
     def as_args(self) -> dict[str, Any]:
         """The `plan` of the device's bench operation."""
         return {
-            "contestants": list(self.contestants),
+            "contestants": [e.as_args() for e in self.entrants],
             "threads": self.threads,
+            "batch": self.batch,
+            "rate_hz": self.rate_hz,
             "order": list(self.order),
             "block_samples": self.block_samples,
-            "block_seconds": 0.0,
+            "block_seconds": self.block_seconds,
             "max_block_seconds": self.max_block_seconds,
             "warmup": {"samples": self.warmup_samples, "seconds": self.warmup_seconds},
             "fresh": "auto",
@@ -59,16 +121,34 @@ def draw_order(contestants: int, rounds: int, seed: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def duel(formats: tuple[str, ...], defaults: Bench, *, seed: int, rounds: int = ROUNDS) -> DuelPlan:
-    """A duel of the release's formats with a target's defaults."""
+def duel(
+    entrants: tuple[Entrant, ...],
+    defaults: Bench,
+    *,
+    seed: int,
+    effort: Effort | None = None,
+    threads: int | None = None,
+    rounds: int = ROUNDS,
+) -> DuelPlan:
+    """A duel with a target's defaults, where `effort` says nothing else; threads: of this duel."""
+    effort = effort or Effort()
+    samples = effort.min_samples or defaults.samples
+    # Whoever asks for more than the target's samples or seconds means it, and is given the time.
+    longest = max(effort.max_seconds or defaults.seconds, effort.min_seconds)
+    if effort.rate_hz and effort.max_seconds is None:
+        longest = max(longest, samples / effort.rate_hz * 1.1)
+    warmup = min(2.0, longest / 10)
     return DuelPlan(
-        contestants=formats,
-        threads=defaults.threads,
-        order=draw_order(len(formats), rounds, seed),
-        block_samples=max(1, defaults.samples // rounds),
-        max_block_seconds=defaults.seconds / rounds,
+        entrants=entrants,
+        threads=threads or next(iter(effort.threads), defaults.threads),
+        order=draw_order(len(entrants), rounds, seed),
+        block_samples=max(1, -(-samples // rounds)),
+        block_seconds=effort.min_seconds / rounds,
+        max_block_seconds=longest / rounds,
         warmup_samples=10,
-        warmup_seconds=min(2.0, defaults.seconds / 10),
-        timeout_s=max(120.0, defaults.seconds * 3),
+        warmup_seconds=warmup,
+        timeout_s=max(120.0, longest * 3),
         seed=seed,
+        batch=effort.batch,
+        rate_hz=effort.rate_hz,
     )

@@ -1,66 +1,20 @@
-"""A duel's result, put together from the events that the device sent. Every raw sample is kept.
-
-What comes from a device is checked here: an event that does not fit the schema is an error, not a number.
-"""
+"""A duel's result, put together from the events that the device sent. Every raw sample is kept."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import msgspec
-
-from edgefreeze.bench import statistics
-from edgefreeze.bench.plan import DuelPlan
+from edgefreeze.bench import quality, statistics
+from edgefreeze.bench.events import SILENT, Block, Cold, Environment, Event, Failed, Warmup, parse
+from edgefreeze.bench.plan import ACTIVE, DuelPlan
+from edgefreeze.bench.quality import Finding
 from edgefreeze.bench.statistics import Comparison
-from edgefreeze.errors import Failure
 from edgefreeze.text import clean
 from edgefreeze.types import DeviceFacts
 
-SCHEMA = 1
+SCHEMA = 2
 BASELINE = "saved_model"
-
-
-class Cold(msgspec.Struct, frozen=True, tag_field="kind", tag="cold", kw_only=True):
-    """A contestant's start: process, import of the runtime, loading, first inference; nanoseconds."""
-
-    contestant: int
-    spawn_ns: int
-    import_ns: int
-    load_ns: int
-    first_ns: int
-    rss_bytes: int | None = None
-
-
-class Block(msgspec.Struct, frozen=True, tag_field="kind", tag="block", kw_only=True):
-    """One block of one contestant."""
-
-    contestant: int
-    block: int
-    samples_ns: list[int]
-    rss_bytes: int | None = None
-    peak_bytes: int | None = None
-
-
-class Environment(msgspec.Struct, frozen=True, tag_field="kind", tag="environment", kw_only=True):
-    """What the board was doing."""
-
-    when: str
-    governor: str | None = None
-    cpu_mhz: float | None = None
-    temperature_c: float | None = None
-    throttled: str | None = None
-    load_1m: float | None = None
-
-
-class Failed(msgspec.Struct, frozen=True, tag_field="kind", tag="failed", kw_only=True):
-    """A contestant that timed out, crashed, was killed or computed something wrong: a result."""
-
-    contestant: int
-    reason: str
-
-
-Event = Cold | Block | Environment | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +22,36 @@ class Contestant:
     """One format's figures. Percentiles are None where there are too few samples to state them."""
 
     format: str
+    """Its name: "tflite:int8", "tflite@no-xnnpack", "active:tflite"."""
     samples_ns: tuple[tuple[int, ...], ...]
     """By round."""
     p50_ms: float | None
     p90_ms: float | None
+    p95_ms: float | None = None
     p99_ms: float | None
+    mean_ms: float | None = None
     cold_start: dict[str, float] | None
     """Milliseconds: process, import, load, first inference, total."""
     memory: dict[str, int | None]
-    """peak_bytes and rss_bytes of the whole process."""
+    """Of the whole process: rss_bytes, pss_bytes and peak_bytes in steady state; loaded_* after loading."""
     bytes: int | None
+    """The artifact's size on disk."""
+    runtime_bytes: int | None = None
+    """What its runtime weighs unpacked, where it was brought."""
     failed: str | None
+    threads: int = 1
+    version: str | None = None
+    """The runtime's."""
+    warmup_ns: tuple[int, ...] = ()
+    lead_ns: tuple[tuple[int, ...], ...] = ()
+    """Of each round, the calls before those that count."""
+    blocks: tuple[tuple[float | None, int | None, int | None], ...] = ()
+    """Of each round: seconds since the duel began, processor time in nanoseconds, resident bytes."""
+
+    @property
+    def samples(self) -> list[int]:
+        """All samples, in the order of time; nanoseconds."""
+        return [ns for block in self.samples_ns for ns in block]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +68,43 @@ class DuelResult:
     environment: tuple[Environment, ...]
     contestants: tuple[Contestant, ...]
     comparisons: tuple[Comparison, ...]
+    findings: tuple[Finding, ...] = ()
+    """What disturbed the measurement."""
+    app: str | None = None
+    target: str | None = None
+    run: str | None = None
+    started: str | None = None
+    """UTC."""
+    complete: bool = True
+    """False: the host, the connection or the device was lost before the end."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The plan: batch, rate_hz, samples and seconds of a block, rounds, warm-up; edgefreeze's version."""
+    parity: dict[str, Any] = field(default_factory=dict)
+    """By contestant: how far its outputs were from the golden ones (device/parity.py)."""
+    operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By contestant: how long each operation takes, where --profile asked."""
+
+    def of(self, name: str, threads: int | None = None) -> Contestant | None:
+        """The contestant of this name, with so many threads (None: as many as the first duel's)."""
+        wanted = self.threads if threads is None else threads
+        return next((c for c in self.contestants if c.format == name and c.threads == wanted), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is known of a run beside its samples; it travels to the device's journal and back."""
+
+    release: str
+    device: str
+    facts: DeviceFacts
+    app: str | None = None
+    target: str | None = None
+    run: str | None = None
+    started: str | None = None
+    runtimes: dict[str, int | None] = field(default_factory=dict)
+    """Bytes of each artifact's runtime, where it was brought."""
+    version: str | None = None
+    """edgefreeze's."""
 
 
 @dataclass(slots=True)
@@ -106,63 +116,126 @@ class Collector:
 
     def add(self, event: dict[str, Any]) -> None:
         """Check and keep one event. Raises Failure protocol."""
-        try:
-            known = msgspec.convert(event, Event, strict=True)
-            index = getattr(known, "contestant", 0)
-            if not 0 <= index < len(self.plan.contestants):
-                raise msgspec.ValidationError(f"contestant {index}")
-            if isinstance(known, Block) and not all(0 < ns < 10**13 for ns in known.samples_ns):
-                raise msgspec.ValidationError("a latency that is none")
-        except msgspec.ValidationError as error:
-            raise Failure(
-                "protocol", f"the device sent a measurement that is none: {clean(str(error), 200)}"
-            ) from None
-        self.events.append(known)
+        if event.get("kind") not in SILENT:
+            self.events.append(parse(event, len(self.plan.entrants)))
 
     def result(
-        self, *, release: str, device: str, facts: DeviceFacts, sizes: dict[str, int | None]
+        self, about: About, *, complete: bool = True, parity: dict[str, Any] | None = None
     ) -> DuelResult:
-        """The duel so far. `sizes`: bytes of each format's artifact."""
-        contestants = tuple(self._contestant(i, name, sizes) for i, name in enumerate(self.plan.contestants))
-        base = next((c for c in contestants if c.format == BASELINE), None)
-        comparisons = (
-            ()
-            if base is None
-            else tuple(_compare(base, c, self.plan.seed) for c in contestants if c is not base)
+        """The duel so far."""
+        plan = self.plan
+        contestants = tuple(self._contestant(i, about) for i in range(len(plan.entrants)))
+        environment = tuple(e for e in self.events if isinstance(e, Environment))
+        found = quality.findings(
+            plan.contestants,
+            [e for e in self.events if isinstance(e, Block)],
+            environment,
+            [e for e in self.events if isinstance(e, Warmup)],
+            threads=plan.threads,
+            rate_hz=plan.rate_hz,
         )
         return DuelResult(
             schema=SCHEMA,
-            release=release,
-            device=device,
-            emulated=facts.emulated,
-            threads=self.plan.threads,
-            seed=self.plan.seed,
-            facts=facts,
-            environment=tuple(e for e in self.events if isinstance(e, Environment)),
+            release=about.release,
+            device=about.device,
+            emulated=about.facts.emulated,
+            threads=plan.threads,
+            seed=plan.seed,
+            facts=about.facts,
+            environment=environment,
             contestants=contestants,
-            comparisons=comparisons,
+            comparisons=compared(contestants, found, plan.seed),
+            findings=found,
+            app=about.app,
+            target=about.target,
+            run=about.run,
+            started=about.started,
+            complete=complete,
+            options={**plan.as_args(), "edgefreeze": about.version},
+            parity={plan.contestants[int(i)]: p for i, p in (parity or {}).items()},
         )
 
-    def _contestant(self, index: int, name: str, sizes: dict[str, int | None]) -> Contestant:
+    def _contestant(self, index: int, about: About) -> Contestant:
+        entrant = self.plan.entrants[index]
         mine = [e for e in self.events if getattr(e, "contestant", None) == index]
         blocks = sorted((e for e in mine if isinstance(e, Block)), key=lambda b: b.block)
         cold = next((e for e in mine if isinstance(e, Cold)), None)
         failed = next((e.reason for e in mine if isinstance(e, Failed)), None)
         samples = [ns for block in blocks for ns in block.samples_ns]
+        stated = {p: None if failed else statistics.percentile_ms(samples, p) for p in statistics.ENOUGH}
         return Contestant(
-            format=name,
+            format=entrant.name,
+            threads=self.plan.threads,
             samples_ns=tuple(tuple(block.samples_ns) for block in blocks),
-            p50_ms=None if failed else statistics.percentile_ms(samples, 50),
-            p90_ms=None if failed else statistics.percentile_ms(samples, 90),
-            p99_ms=None if failed else statistics.percentile_ms(samples, 99),
+            p50_ms=stated[50],
+            p90_ms=stated[90],
+            p95_ms=stated[95],
+            p99_ms=stated[99],
+            mean_ms=sum(samples) / len(samples) / 1e6 if samples and not failed else None,
             cold_start=_cold(cold),
             memory={
-                "rss_bytes": max((b.rss_bytes for b in blocks if b.rss_bytes), default=None),
-                "peak_bytes": max((b.peak_bytes for b in blocks if b.peak_bytes), default=None),
+                "rss_bytes": _most(b.rss_bytes for b in blocks),
+                "peak_bytes": _most(b.peak_bytes for b in blocks),
+                "pss_bytes": _most(b.pss_bytes for b in blocks),
+                "loaded_rss_bytes": cold.rss_bytes if cold else None,
+                "loaded_peak_bytes": cold.peak_bytes if cold else None,
+                "loaded_pss_bytes": cold.pss_bytes if cold else None,
             },
-            bytes=sizes.get(name),
+            bytes=cold.bytes if cold else None,
+            runtime_bytes=None if entrant.release else about.runtimes.get(entrant.artifact),
             failed=clean(failed, 300) if failed else None,
+            version=clean(cold.version, 80) if cold and cold.version else None,
+            warmup_ns=tuple(ns for e in mine if isinstance(e, Warmup) for ns in e.samples_ns),
+            lead_ns=tuple(tuple(b.lead_ns) for b in blocks),
+            blocks=tuple((b.at_ns and b.at_ns / 1e9, b.cpu_ns, b.rss_bytes) for b in blocks),
         )
+
+
+def merged(results: list[DuelResult]) -> DuelResult:
+    """Several duels of one release (one for each number of threads) as one result."""
+    first = results[0]
+    if len(results) == 1:
+        return first
+    return replace(
+        first,
+        environment=tuple(e for r in results for e in r.environment),
+        contestants=tuple(c for r in results for c in r.contestants),
+        comparisons=tuple(c for r in results for c in r.comparisons),
+        findings=tuple(f for r in results for f in r.findings),
+        complete=all(r.complete for r in results),
+        options={**first.options, "threads": [r.threads for r in results]},
+    )
+
+
+def compared(
+    contestants: tuple[Contestant, ...], findings: tuple[Finding, ...], seed: int
+) -> tuple[Comparison, ...]:
+    """Every contestant against the SavedModel, and against what is active on the device its like there."""
+    by_name = {c.format: c for c in contestants}
+    found = []
+    base = by_name.get(BASELINE)
+    for contestant in contestants:
+        if base is not None and contestant is not base and not contestant.format.startswith(ACTIVE):
+            found.append(_compare(base, contestant, findings, seed))
+    for contestant in contestants:
+        if contestant.format.startswith(ACTIVE):
+            for other in contestants:
+                if not other.format.startswith(ACTIVE):
+                    found.append(_compare(contestant, other, findings, seed))
+    return tuple(found)
+
+
+def pair(result: DuelResult, candidate: str, baseline: str) -> Comparison | None:
+    """Two contestants of a result compared, whichever they are; None where one is not there."""
+    there, against = result.of(candidate), result.of(baseline)
+    if there is None or against is None:
+        return None
+    found = tuple(f for f in result.findings if f.threads == result.threads)
+    return _compare(against, there, found, result.seed)
+
+
+def _most(values: Any) -> int | None:
+    return max((v for v in values if v), default=None)
 
 
 def _cold(cold: Cold | None) -> dict[str, float] | None:
@@ -177,7 +250,7 @@ def _cold(cold: Cold | None) -> dict[str, float] | None:
     return {**parts, "total_ms": sum(parts.values())}
 
 
-def _compare(base: Contestant, other: Contestant, seed: int) -> Comparison:
+def _compare(base: Contestant, other: Contestant, findings: tuple[Finding, ...], seed: int) -> Comparison:
     for contestant in (base, other):
         if contestant.failed:
             return Comparison(
@@ -187,5 +260,14 @@ def _compare(base: Contestant, other: Contestant, seed: int) -> Comparison:
                 interval=None,
                 verdict="invalid",
                 reason=f"{contestant.format}: {contestant.failed}",
+                advice="leave it out with --format, or see why",
+                threads=other.threads,
             )
-    return statistics.compare(base.format, other.format, base.samples_ns, other.samples_ns, seed=seed)
+    found = replace(
+        statistics.compare(base.format, other.format, base.samples_ns, other.samples_ns, seed=seed),
+        threads=other.threads,
+    )
+    spoilt = next((f for f in findings if f.invalid), None)
+    if spoilt is not None and found.verdict != "invalid":
+        return replace(found, verdict="invalid", reason=spoilt.message, advice=spoilt.advice)
+    return found

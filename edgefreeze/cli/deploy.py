@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefreeze.cli import output
+from edgefreeze.cli.bench_options import effort_options, gate_options, write_html
 from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
 from edgefreeze.cli.options import (
     Rate,
@@ -21,8 +22,11 @@ from edgefreeze.cli.options import (
     sources,
     wheels_option,
 )
+from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
+    from edgefreeze.bench.gates import Gate
+    from edgefreeze.bench.plan import Effort
     from edgefreeze.build import Wish
     from edgefreeze.conversion import Options
 
@@ -37,7 +41,9 @@ Examples:
   edgefreeze deploy -t pi4 --dry-run                     build and plan, send nothing
   edgefreeze deploy -t pi4 --no-tf                       spare the board TensorFlow
   edgefreeze deploy -t pi4 --format auto --calibration typical.npz --eval test.npz --max-accuracy-drop 0.5
-                                                         the fastest there that is accurate enough""",
+                                                         the fastest there that is accurate enough
+  edgefreeze deploy -t pi4 --require 'p95<40ms' --max-regress 5%
+                                                         or the board goes on with what it runs""",
 )
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @device_options
@@ -47,6 +53,13 @@ Examples:
 @wish_options
 @click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")
 @click.option("--no-bench", is_flag=True, help="Do not measure.")
+@effort_options
+@gate_options
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the measurement's report: one page.",
+)
 @click.option("--limit-rate", "rate", type=Rate(), help="Send at most so much a second: 200k, 1.5M (bytes).")
 @wheels_option
 @sign_option
@@ -59,6 +72,10 @@ def command(
     options: Options,
     wish: Wish,
     no_bench: bool,
+    effort: Effort,
+    gates: tuple[Gate, ...],
+    allow_emulated: bool,
+    html: Path | None,
     dry_run: bool,
     rate: int | None,
     wheels: Path | None,
@@ -76,6 +93,8 @@ def command(
     from edgefreeze.deploy import Request, deploy
     from edgefreeze.report import text
 
+    if html is not None and (no_bench or dry_run):
+        raise Failure("usage", "--html reports the measurement, and there is none")
     model, options = from_config(where.config, model, options, "deploy")
     request = Request(
         model=model,
@@ -90,9 +109,14 @@ def command(
         rate=rate,
         sign=sign or where.config.signing_key,
         sources=sources(where.config, wheels),
+        effort=effort,
+        gates=gates,
+        allow_emulated=allow_emulated,
     )
     with show(as_json=as_json, quiet=quiet) as progress:
         outcome = deploy(request, progress, ask)
+    if html is not None and outcome.bench is not None:
+        write_html(html, outcome.bench, outcome.gates)
     if as_json:
         output.document("deploy", text.deploy_fields(outcome))
     else:

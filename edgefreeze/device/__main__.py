@@ -5,6 +5,7 @@ python3 -I edgefreeze-device.pyz runner
 python3 -I edgefreeze-device.pyz facts        this interpreter, as JSON
 python3 -I edgefreeze-device.pyz watch …      go back from a trial at its deadline, for the helper
 python3 -I edgefreeze-device.pyz exec -- …    a hook, for the helper
+python3 -I edgefreeze-device.pyz governor …   a governor for as long as stdin lasts, for the helper
 python3 -I edgefreeze-device.pyz recover --root DIR   go back from trials that were cut, after a reboot
 python3 -I edgefreeze-device.pyz install FILE [--root DIR] [--app NAME] [--enrol]   a packed release
 python3 -I edgefreeze-device.pyz --version
@@ -34,6 +35,9 @@ def main(arguments: List[str]) -> int:
     watch.add_argument("--deadline", type=float, required=True)
     execute = commands.add_parser("exec", help="run a hook, for the helper")
     execute.add_argument("argv", nargs="+")
+    governor = commands.add_parser("governor", help="a governor for as long as stdin lasts, for the helper")
+    governor.add_argument("--set", required=True)
+    governor.add_argument("--sysfs", default="/sys")
     recover = commands.add_parser("recover", help="go back from trials that were cut, after a reboot")
     recover.add_argument("--root", default=os.path.expanduser("~/.edgefreeze"))
     install = commands.add_parser("install", help="install a packed release from a file")
@@ -62,6 +66,11 @@ def main(arguments: List[str]) -> int:
         return _watch(options)
     if options.command == "exec":
         return _exec(options.argv)
+    if options.command == "governor":
+        from edgefreeze.device.governor import guard
+
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))
+        return guard(options.set, options.sysfs, sys.stdin.buffer, sys.stdout)
     if options.command == "recover":
         return _recover(options.root)
     if options.command == "install":

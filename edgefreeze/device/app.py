@@ -43,6 +43,11 @@ class App:
         """Whether this session holds the app's lock."""
         return self._lock is not None
 
+    @property
+    def blank(self) -> bool:
+        """Whether nothing was ever installed here."""
+        return not self.releases.names() and not self.memory.history()
+
     def require(self) -> None:
         """Raise no-app unless the device has it."""
         if not self.exists:
@@ -64,6 +69,7 @@ class App:
             recovered = self._recover("an earlier session was cut")
             self.releases.remove_left_overs()
             files.remove_unfinished(self.folder)
+            self.drop_passing()
         return recovered
 
     def close(self) -> None:
@@ -72,6 +78,7 @@ class App:
             return
         with storage("leaving the app"):
             self._recover("the session ended before the trial was confirmed")
+            self.drop_passing()
         self._lock.release()
         self._lock = None
 
@@ -265,6 +272,13 @@ class App:
         self.memory.log(event, known["trial"], known["active"], self.who, detail)
 
     # --- throwing away
+
+    def drop_passing(self) -> None:
+        """Take away what was staged to be measured only, also by a session that was cut."""
+        known = self.memory.read()
+        for release in self.releases.passing():
+            if release not in (self.memory.current(), known["active"], known["trial"]):
+                self.releases.discard(release)
 
     def discard(self, release: str) -> None:
         """Take a release away. Raises in-use for the one that is active or on trial, no-release, store-io."""

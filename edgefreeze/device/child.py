@@ -68,6 +68,11 @@ class Runner:
         """Ask for one thing; its result. Raises what the runner raised, runner-died, runner-timeout."""
         return self._ask(op, args, b"", timeout_s)[0]
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
     def infer(self, blob: bytes, timeout_s: float) -> Tuple[Dict[str, Any], bytes]:
         """One inference on .npz bytes; (result, .npz bytes). Raises as call() does."""
         return self._ask("infer", {}, blob, timeout_s)

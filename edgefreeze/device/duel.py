@@ -1,34 +1,56 @@
 """Measuring artifacts against each other on the device: contestants side by side, driven one at a time.
 
-Every raw sample goes out as an event; nothing is judged here. Events, beside "heartbeat":
+Every raw sample goes out as an event, and into a file on the device; nothing is judged here but outputs.
+Events, beside "heartbeat"; times are of CLOCK_MONOTONIC, `at_ns` since the duel began:
 
-    environment  when ("before", "during", "after"), governor, cpu_mhz, temperature_c, throttled, load_1m, …
-    cold         contestant, format, precision, version, spawn_ns, import_ns, load_ns, first_ns, rss_bytes
-    block        contestant, block, samples_ns, rss_bytes, peak_bytes
+    environment  when ("before", "during", "after"), at_ns, own_s (processor time of helper and contestants),
+                 and what sensors.environment() tells
+    cold         contestant, format, precision, version, spawn_ns, import_ns, load_ns, first_ns, rss_bytes,
+                 peak_bytes, pss_bytes, bytes (the artifact's size on disk)
+    warmup       contestant, samples_ns, stable (see _warm_up)
+    block        contestant, block, samples_ns, lead_ns (of calls before it that do not count), at_ns, cpu_ns,
+                 preempted, missed, rss_bytes, peak_bytes, pss_bytes; partial: its process ended before it was
+                 over
     failed       contestant, reason, code: it is out of the race, which goes on
-
-Warm-up samples and the check against the golden outputs are in the result.
 """
 
+import os
+import time
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional
+from statistics import median
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from edgefreeze.device import checks, manifest, probe, readings
+from edgefreeze.device import checks, manifest, probe, readings, sensors
 from edgefreeze.device.child import Runner
 from edgefreeze.device.errors import DeviceError
+from edgefreeze.device.journal import Journal
 from edgefreeze.device.measure import Bench, Event
 
 NEXT_NEEDS = 1.2
 """A further contestant is loaded beside the others only where this times the largest peak is available."""
+CHUNK_SAMPLES, CHUNK_S = 5, 0.1
+"""Warm-up goes in chunks: so many calls, or so long."""
+STABLE_CHUNKS, STABLE_WITHIN = 3, 0.05
+"""It is over when the medians of so many chunks in a row lie within this of each other."""
 
 check_plan = checks.record(
     {
-        "contestants": checks.list_of(checks.text(130), 20, least=1),
+        "contestants": checks.list_of(
+            checks.record(
+                {"artifact": checks.text(130)},
+                {"release": checks.digest, "xnnpack": checks.flag},
+                closed=True,
+            ),
+            20,
+            least=1,
+        ),
         "order": checks.list_of(checks.integer(0, 19), 100_000),
     },
     {
         "threads": checks.integer(1, 256),
-        "block_samples": checks.integer(1, 1_000_000),
+        "batch": checks.optional(checks.integer(1, 65_536)),
+        "rate_hz": checks.optional(checks.number(0.001, 100_000)),
+        "block_samples": checks.integer(1, 50_000),
         "block_seconds": checks.number(0, 3600),
         "max_block_seconds": checks.number(0.001, 3600),
         "warmup": checks.record(
@@ -41,6 +63,8 @@ check_plan = checks.record(
 )
 _DEFAULTS: Dict[str, Any] = {
     "threads": 1,
+    "batch": None,
+    "rate_hz": None,
     "block_samples": 20,
     "block_seconds": 0.2,
     "max_block_seconds": 5.0,
@@ -48,32 +72,42 @@ _DEFAULTS: Dict[str, Any] = {
     "fresh": "auto",
     "timeout_s": 120.0,
 }
+Find = Callable[[Optional[str]], Bench]
+"""The bench of a release, of the one that is measured where none is named."""
 
 
 class Duel:
     """One run of a plan (check_plan describes it; `order` names contestants by index, one block each)."""
 
-    def __init__(self, bench: Bench, plan: Dict[str, Any], event: Event) -> None:
-        """Raises no-artifact, protocol."""
-        self._bench = bench
+    def __init__(
+        self,
+        find: Find,
+        plan: Dict[str, Any],
+        event: Event,
+        journal: Optional[Journal] = None,
+        sense: Callable[[], Dict[str, Any]] = sensors.environment,
+    ) -> None:
+        """Raises no-artifact, no-release, protocol."""
         self._plan = dict(_DEFAULTS, **plan)
-        self._event = event
-        self._artifacts = [manifest.find_artifact(bench.manifest, name) for name in self._plan["contestants"]]
+        self._tell = event
+        self._journal = journal
+        self._sense = sense
+        self._contestants = [_contestant(find, entry) for entry in self._plan["contestants"]]
         for index in self._plan["order"]:
-            if index >= len(self._artifacts):
+            if index >= len(self._contestants):
                 raise DeviceError("protocol", "the order names a contestant that there is not", found=index)
         self._fresh = self._plan["fresh"] == "always"
         self._runners: Dict[int, Runner] = {}
         self._checks: Dict[int, Dict[str, Any]] = {}
         self._failed: Dict[int, str] = {}
-        self._warmups: List[Dict[str, Any]] = []
         self._peak = 0
+        self._began = time.perf_counter_ns()
 
     def run(self) -> Dict[str, Any]:
         """Run it; the samples go out as events.
 
         Returns {"fresh": whether each block had a process of its own, "failed": {contestant: reason},
-        "checks": {contestant: parity.compare}, "warmups": [{"contestant", "samples_ns"}]}.
+        "checks": {contestant: parity.compare}}.
         """
         try:
             self._environment("before")
@@ -90,11 +124,16 @@ class Duel:
             "fresh": self._fresh,
             "failed": {str(index): reason for index, reason in self._failed.items()},
             "checks": {str(index): parity for index, parity in self._checks.items()},
-            "warmups": self._warmups,
         }
 
+    def _event(self, event: Dict[str, Any]) -> None:
+        """On disk first: the host may be gone."""
+        if self._journal is not None:
+            self._journal.event(event)
+        self._tell(event)
+
     def _start_side_by_side(self) -> None:
-        for index in range(len(self._artifacts)):
+        for index in range(len(self._contestants)):
             if self._fresh:
                 return
             if self._plan["fresh"] == "auto" and not self._fits():
@@ -125,27 +164,25 @@ class Duel:
 
     def _ready(self, index: int) -> Runner:
         """A runner that is loaded, checked (once a contestant) and warm."""
-        plan, artifact = self._plan, self._artifacts[index]
+        plan, (bench, artifact) = self._plan, self._contestants[index]
         timeout = plan["timeout_s"]
-        runner = self._bench.start(artifact, plan["threads"])
+        runner = bench.start(artifact, plan["threads"])
         try:
-            cold = self._bench.load(runner, artifact, plan["threads"], timeout)
+            cold = bench.load(runner, artifact, plan["threads"], timeout, plan["batch"])
             first = runner.call("first", {}, timeout)
             self._peak = max(self._peak, cold["peak_bytes"])
-            self._event(
-                {
-                    "kind": "cold",
-                    "contestant": index,
-                    "format": artifact["format"],
-                    "precision": artifact["precision"],
-                    "version": cold["version"],
-                    "spawn_ns": runner.spawn_ns,
-                    "import_ns": cold["import_ns"],
-                    "load_ns": cold["load_ns"],
-                    "first_ns": first["first_ns"],
-                    "rss_bytes": cold["rss_bytes"],
-                }
+            told = {key: cold[key] for key in ("version", "import_ns", "load_ns", "rss_bytes", "peak_bytes")}
+            told.update(
+                kind="cold",
+                contestant=index,
+                format=artifact["format"],
+                precision=artifact["precision"],
+                spawn_ns=runner.spawn_ns,
+                first_ns=first["first_ns"],
+                pss_bytes=cold["pss_bytes"],
+                bytes=_weight(bench.manifest, artifact["path"]),
             )
+            self._event(told)
             if index not in self._checks:
                 self._check(runner, index)
             self._warm_up(runner, index)
@@ -162,32 +199,82 @@ class Duel:
             raise DeviceError("selftest-failed", "its outputs are wrong: " + "; ".join(reasons))
 
     def _warm_up(self, runner: Runner, index: int) -> None:
+        """Chunk after chunk until STABLE_CHUNKS of them agree and the plan's samples are reached, for the
+        plan's seconds at most, but always so many chunks."""
         warmup = self._plan["warmup"]
-        if warmup["samples"] or warmup["seconds"]:
-            result = self._time(runner, max(1, warmup["samples"]), warmup["seconds"])
-            self._warmups.append({"contestant": index, "samples_ns": result["samples_ns"]})
+        if not warmup["samples"] and not warmup["seconds"]:
+            return
+        samples: List[int] = []
+        middles: List[float] = []
+        stable = False
+        until = time.monotonic() + warmup["seconds"]
+        while not stable or len(samples) < warmup["samples"]:
+            if len(middles) >= STABLE_CHUNKS and time.monotonic() >= until:
+                break
+            chunk = self._time(runner, CHUNK_SAMPLES, 0.0, CHUNK_S)
+            if chunk["wrong"] is not None:
+                raise DeviceError("selftest-failed", chunk["wrong"])
+            samples += chunk["samples_ns"]
+            middles.append(median(chunk["samples_ns"]))
+            last = middles[-STABLE_CHUNKS:]
+            stable = len(last) == STABLE_CHUNKS and max(last) <= min(last) * (1 + STABLE_WITHIN)
+        self._event({"kind": "warmup", "contestant": index, "samples_ns": samples, "stable": stable})
 
     def _block(self, index: int, block: int) -> None:
         runner: Optional[Runner] = self._ready(index) if self._fresh else None
+        plan = self._plan
+        spool = self._journal.begin(index, block) if self._journal is not None else None
         try:
             timed = runner or self._runners[index]
-            result = self._time(timed, self._plan["block_samples"], self._plan["block_seconds"])
+            most = max(plan["max_block_seconds"], plan["block_seconds"])
+            result = self._time(timed, plan["block_samples"], plan["block_seconds"], most, spool)
+        except DeviceError:
+            samples = self._journal.cut() if self._journal is not None else None
+            if samples:
+                cut = {"kind": "block", "contestant": index, "block": block, "samples_ns": samples}
+                self._event(dict(cut, partial=True))
+            raise
         finally:
             if runner is not None:
                 runner.close()
         self._peak = max(self._peak, result["peak_bytes"])
+        wrong = result.pop("wrong")
+        result["at_ns"] = result.pop("start_ns") - self._began
         self._event(dict(result, kind="block", contestant=index, block=block))
+        if wrong is not None:
+            raise DeviceError("selftest-failed", wrong)
 
-    def _time(self, runner: Runner, samples: int, seconds: float) -> Dict[str, Any]:
-        most = max(self._plan["max_block_seconds"], seconds)
-        args = {"samples": samples, "min_s": seconds, "max_s": most}
+    def _time(
+        self, runner: Runner, samples: int, seconds: float, most: float, spool: Optional[str] = None
+    ) -> Dict[str, Any]:
+        args = {
+            "samples": samples,
+            "min_s": seconds,
+            "max_s": most,
+            "rate_hz": self._plan["rate_hz"],
+            "spool": spool,
+        }
         return runner.call("block", args, self._plan["timeout_s"] + most)
 
     def _environment(self, when: str) -> None:
-        self._event(dict(probe.environment(), kind="environment", when=when))
+        own = sum(os.times()[:4]) + sum(sensors.cpu_time(r.pid) for r in self._runners.values())
+        at = time.perf_counter_ns() - self._began
+        self._event(dict(self._sense(), kind="environment", when=when, at_ns=at, own_s=own))
 
     def _close_all(self) -> None:
         runners: List[Runner] = list(self._runners.values())
         self._runners.clear()
         for runner in runners:
             runner.close()
+
+
+def _contestant(find: Find, entry: Dict[str, Any]) -> Tuple[Bench, Dict[str, Any]]:
+    bench = find(entry.get("release"))
+    artifact = manifest.find_artifact(bench.manifest, entry["artifact"])
+    return bench, dict(artifact, xnnpack=entry.get("xnnpack", True))
+
+
+def _weight(parsed: Dict[str, Any], path: str) -> int:
+    """Bytes of an artifact's files on disk."""
+    mine = (f["bytes"] for f in parsed["files"] if f["path"] == path or f["path"].startswith(path + "/"))
+    return sum(mine)

@@ -33,15 +33,24 @@ class Bench:
         return Runner(self._binding["python"], self._program, threads, GREETING_S)
 
     def load(
-        self, runner: Runner, artifact: Dict[str, Any], threads: int, timeout_s: float
+        self,
+        runner: Runner,
+        artifact: Dict[str, Any],
+        threads: int,
+        timeout_s: float,
+        batch: Optional[int] = None,
     ) -> Dict[str, Any]:
-        """Load the artifact and the golden data in the runner; its timings. Raises as Runner.call does."""
+        """Load the artifact and the golden data in the runner; its timings. Raises as Runner.call does.
+
+        batch: rows that the golden inputs are to have, instead of their own.
+        """
         folder = self._releases.folder(self.release)
         args = {
             "artifact": artifact,
             "path": os.path.join(folder, artifact["path"]),
             "golden": os.path.join(folder, manifest.GOLDEN),
             "threads": threads,
+            "batch": batch,
             "sys_paths": self.sys_paths(artifact["runtime"]),
             # A shipped tree stays as it was sent; an interpreter's own packages have been compiled.
             "pycache": self._pycache if self._tree(artifact["runtime"]) else None,

@@ -9,12 +9,24 @@ import os
 import subprocess
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Set, Tuple
 
-from edgefreeze.device import checks, files, health, manifest, probe, protocol, sshsig, state, trees, trust
+from edgefreeze.device import (
+    checks,
+    files,
+    health,
+    journal,
+    manifest,
+    probe,
+    protocol,
+    sshsig,
+    state,
+    trees,
+    trust,
+)
 from edgefreeze.device.admission import Parcel, admit
 from edgefreeze.device.changeover import change_over
 from edgefreeze.device.duel import Duel, check_plan
 from edgefreeze.device.errors import DeviceError, storage
-from edgefreeze.device.measure import GREETING_S, choose, selftest
+from edgefreeze.device.measure import GREETING_S, Bench, choose, selftest
 from edgefreeze.device.purge import purge
 from edgefreeze.device.service import check_plan as check_service
 from edgefreeze.device.session import Session
@@ -161,6 +173,7 @@ def _stage(session: Session, request: Request) -> Result:
             trees.require_tree(session.trees, runtime["tree"])
     progress = request.progress("verify")
     release, known = app.releases.stage(data, envelope, binding, progress, parcel.signature)
+    app.releases.mark_passing(release, args.get("passing", False) and not known)
     return {"release": release, "known": known, "signed": verdict.text, "enrolled": enrolled}
 
 
@@ -213,9 +226,55 @@ def _unload(session: Session, request: Request) -> Result:
 
 def _bench(session: Session, request: Request) -> Result:
     args = request.args
+    app = session.existing(args["app"])
+    chosen = session.bench(app, args.get("release"))
+
+    def find(release: Optional[str]) -> Bench:
+        return chosen if release is None else session.bench(app, release)
+
+    if "run" not in args:
+        result = Duel(find, args["plan"], request.event).run()
+        return dict(result, release=chosen.release)
+    head = {"app": app.name, "release": chosen.release, "plan": args["plan"], "about": args.get("about", {})}
+    written = journal.Journal(session.root, args["run"], head)
+    try:
+        result = Duel(find, args["plan"], request.event, written).run()
+        written.event({"kind": "end"})
+    finally:
+        written.close()
+    return dict(result, release=chosen.release)
+
+
+def _bench_left(session: Session, request: Request) -> Result:
+    return {"runs": journal.left(session.root)}
+
+
+def _bench_read(session: Session, request: Request) -> Result:
+    request.reply_blob = journal.read(session.root, request.args["run"])
+    return {}
+
+
+def _bench_forget(session: Session, request: Request) -> Result:
+    journal.forget(session.root, request.args["run"])
+    return {}
+
+
+def _governor(session: Session, request: Request) -> Result:
+    wanted = request.args["governor"]
+    if wanted is None:
+        session.governor.restore()
+        return {}
+    return {"before": session.governor.set(wanted)}
+
+
+def _profile(session: Session, request: Request) -> Result:
+    args = request.args
     bench = session.bench(session.existing(args["app"]), args.get("release"))
-    result = Duel(bench, args["plan"], request.event).run()
-    return dict(result, release=bench.release)
+    artifact = choose(bench, args.get("format"))
+    threads, timeout_s = _how(args)
+    with bench.start(artifact, threads) as runner:
+        bench.load(runner, dict(artifact, profile=True), threads, timeout_s)
+        return runner.call("profile", {"calls": args["calls"]}, timeout_s)
 
 
 def _activate(session: Session, request: Request) -> Result:
@@ -247,9 +306,15 @@ def _discard(session: Session, request: Request) -> Result:
     return app.where()
 
 
+def _drop_passing(session: Session, request: Request) -> Result:
+    session.opened(request.args["app"]).drop_passing()
+    return {}
+
+
 def _status(session: Session, request: Request) -> Result:
     name = request.args.get("app")
-    apps = session.every_app() if name is None else [session.existing(name)]
+    # A folder in which nothing ever was: a first deployment that failed, a model that was only measured.
+    apps = [a for a in session.every_app() if not a.blank] if name is None else [session.existing(name)]
     disk = os.statvfs(session.root)
     return {
         "apps": [app.status() for app in apps],
@@ -318,6 +383,7 @@ _APP = {"app": checks.name}
 _RELEASE = {"app": checks.name, "release": checks.digest}
 _THREADS = checks.integer(1, 256)
 _SECONDS = checks.number(0.001, 86_400)
+_RUN_ID = checks.text(64, journal.RUN, "8 to 64 hexadecimal digits")
 _RUN = {"release": checks.digest, "format": checks.text(130), "threads": _THREADS, "timeout_s": _SECONDS}
 
 
@@ -358,7 +424,11 @@ OPERATIONS: Dict[str, Operation] = {
                 "envelope": checks.text(protocol.MAX_JSON),
                 "binding": checks.dict_of(checks.anything),
             },
-            {"signature": checks.text(sshsig.MAX_SIGNATURE), "enrol": checks.flag},
+            {
+                "signature": checks.text(sshsig.MAX_SIGNATURE),
+                "enrol": checks.flag,
+                "passing": checks.flag,
+            },
         ),
     ),
     "selftest": Operation(_selftest, _takes(_RELEASE, {"threads": _THREADS, "timeout_s": _SECONDS})),
@@ -377,7 +447,18 @@ OPERATIONS: Dict[str, Operation] = {
     ),
     "call": Operation(_call, _takes({"timeout_s": _SECONDS}), MAX_INFER),
     "unload": Operation(_unload, _takes({})),
-    "bench": Operation(_bench, _takes({"app": checks.name, "plan": check_plan}, {"release": checks.digest})),
+    "bench": Operation(
+        _bench,
+        _takes(
+            {"app": checks.name, "plan": check_plan},
+            {"release": checks.digest, "run": _RUN_ID, "about": checks.dict_of(checks.anything)},
+        ),
+    ),
+    "governor": Operation(_governor, _takes({"governor": checks.optional(checks.name)})),
+    "profile": Operation(_profile, _takes({**_APP, "calls": checks.integer(1, 10_000)}, _RUN)),
+    "bench_left": Operation(_bench_left, _takes({})),
+    "bench_read": Operation(_bench_read, _takes({"run": _RUN_ID})),
+    "bench_forget": Operation(_bench_forget, _takes({"run": _RUN_ID})),
     "activate": Operation(
         _activate,
         _takes(
@@ -394,6 +475,7 @@ OPERATIONS: Dict[str, Operation] = {
     "confirm": Operation(_confirm, _takes(_APP)),
     "rollback": Operation(_rollback, _takes(_APP, {"to": checks.digest})),
     "discard": Operation(_discard, _takes(_RELEASE)),
+    "drop_passing": Operation(_drop_passing, _takes(_APP)),
     "status": Operation(_status, _takes({}, _APP)),
     "history": Operation(_history, _takes(_APP)),
     "trust": Operation(_trust, _takes({})),

@@ -105,16 +105,18 @@ def interpreter_facts() -> Dict[str, Any]:
     }
 
 
-def environment() -> Dict[str, Any]:
-    """What may change while measuring: governor, clock, temperature, throttling, load, memory."""
-    frequency = "/sys/devices/system/cpu/cpu0/cpufreq/"
+def environment(root: str = "") -> Dict[str, Any]:
+    """What may change while measuring: governor, clock, temperature, throttling, load, memory.
+
+    root: a folder of captured files, for tests; "" reads the device's own."""
+    frequency = root + "/sys/devices/system/cpu/cpu0/cpufreq/"
     kilohertz = read_text(frequency + "scaling_cur_freq") or ""
     throttled = _ask("vcgencmd", "get_throttled")
-    memory = parse_meminfo(read_text("/proc/meminfo") or "")
+    memory = parse_meminfo(read_text(root + "/proc/meminfo") or "")
     return {
         "governor": read_text(frequency + "scaling_governor"),
         "cpu_mhz": int(kilohertz) / 1000 if kilohertz.isdigit() else None,
-        "temperature_c": _temperature(),
+        "temperature_c": _temperature(root),
         "throttled": None if throttled is None else parse_throttled(throttled),
         "load_1m": os.getloadavg()[0],
         "ram_available_bytes": memory["ram_available_bytes"],
@@ -122,10 +124,10 @@ def environment() -> Dict[str, Any]:
     }
 
 
-def _temperature() -> Optional[float]:
+def _temperature(root: str) -> Optional[float]:
     """The hottest plausible thermal zone, in degrees Celsius."""
     degrees: List[float] = []
-    for path in glob.glob("/sys/class/thermal/thermal_zone*/temp"):
+    for path in glob.glob(root + "/sys/class/thermal/thermal_zone*/temp"):
         text = read_text(path) or ""
         if re.fullmatch(r"-?\d{1,7}", text) and -40_000 <= int(text) <= 150_000:
             degrees.append(int(text) / 1000)

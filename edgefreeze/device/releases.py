@@ -20,6 +20,7 @@ Progress = Callable[[int, int], None]
 File = Tuple[str, str, int]
 """path in the release, sha256, bytes"""
 
+_PASSING = "passing"
 _check_preferred = checks.record({"artifact": checks.text(130)})
 _check_selftest = checks.record(
     {
@@ -223,6 +224,22 @@ class Releases:
                 raise
             os.rename(temporary, target)
             files.fsync_path(os.path.dirname(target))
+
+    # --- here to be measured only
+
+    def mark_passing(self, release: str, passing: bool) -> None:
+        """Keep whether a release goes again when the app is closed. Raises store-io."""
+        mark = os.path.join(self.folder(release), _PASSING)
+        with storage("marking a release"):
+            if passing:
+                files.write_durably(mark, b"")
+            else:
+                files.remove_file(mark)
+
+    def passing(self) -> List[str]:
+        """Releases that are here to be measured only."""
+        marks = [os.path.join(self.folder(name), _PASSING) for name in self.names()]
+        return [os.path.basename(os.path.dirname(mark)) for mark in marks if os.path.exists(mark)]
 
     # --- the self-test's verdict
 

@@ -1,13 +1,15 @@
 """The process that runs one artifact: requests on stdin, answers on stdout, as frames (protocol.py).
 
     hello  {}                 -> {}                  it has started
-    load   {artifact, path, threads, sys_paths, golden, pycache}
-                              -> {version, import_ns, load_ns, rss_bytes, peak_bytes}
+    load   {artifact, path, threads, sys_paths, golden, pycache, batch}
+                              -> {version, import_ns, load_ns, rss_bytes, peak_bytes, pss_bytes}
     first  {}                 -> {first_ns}          the first inference of this process
     check  {}                 -> parity.compare of all golden cases
     infer  {} + npz           -> {seconds} + npz
-    block  {samples, min_s, max_s}
-                              -> {samples_ns, rss_bytes, peak_bytes}
+    block  {samples, min_s, max_s, rate_hz, spool}
+                              -> what timing.timed() gives, lead_ns: of calls before it, rss_bytes,
+                                 peak_bytes, pss_bytes, wrong: why outputs are not the golden ones, or null
+    profile {calls}           -> {operations: see runtimes}
 
 A failure is {"ok": false, "error": {"code", "message", "trace"}}. The process ends when stdin does.
 """
@@ -17,12 +19,13 @@ import os
 import sys
 import time
 import traceback
-from typing import Any, BinaryIO, Callable, Dict, List, Tuple
+from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple
 
-from edgefreeze.device import parity, protocol, runtimes, tensors
+from edgefreeze.device import parity, protocol, runtimes, tensors, timing
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.frames import FrameReader
-from edgefreeze.device.readings import parse_status_sizes
+from edgefreeze.device.probe import read_text
+from edgefreeze.device.readings import parse_sizes, parse_status_sizes
 
 MAX_BLOB = 256 << 20
 Answer = Tuple[Dict[str, Any], bytes]
@@ -69,6 +72,7 @@ class Runner:
         self._cases: List[tensors.Case] = []
         self._calls: List[runtimes.Call] = []
         self._turn = 0
+        self._usual_ns = 0
 
     def hello(self, args: Dict[str, Any], blob: bytes) -> Answer:
         """Nothing but an answer."""
@@ -90,6 +94,8 @@ class Runner:
         if args.get("golden"):
             with open(args["golden"], "rb") as stream:
                 self._cases = tensors.decode_golden(stream.read())
+            if args.get("batch"):
+                self._cases = [batched(case, args["batch"], self._artifact) for case in self._cases]
         result = {
             "version": self._model.version,
             "import_ns": imported - start,
@@ -109,8 +115,7 @@ class Runner:
         """Run all golden cases and compare."""
         found = [self._model.run(inputs) for inputs, _ in self._cases]
         expected = [outputs for _, outputs in self._cases]
-        allowed = dict(self._artifact.get("tolerances") or {}, **{"": self._artifact.get("tolerance", 0.0)})
-        return parity.compare(expected, found, allowed), b""
+        return parity.compare(expected, found, self._allowed()), b""
 
     def infer(self, args: Dict[str, Any], blob: bytes) -> Answer:
         """One inference on the tensors that came along."""
@@ -130,19 +135,51 @@ class Runner:
             raise DeviceError("bad-input", "these are not the model's inputs", expected, found)
 
     def block(self, args: Dict[str, Any], blob: bytes) -> Answer:
-        """Time inferences on the golden inputs in turn: at least `samples` and `min_s`, at most `max_s`."""
+        """Time inferences on the golden inputs in turn, and compare what they gave, which is not timed."""
         calls = self._bound()
-        samples: List[int] = []
-        start = now = time.perf_counter_ns()
-        least, most = int(args["min_s"] * 1e9), int(args["max_s"] * 1e9)
-        while not samples or ((len(samples) < args["samples"] or now - start < least) and now - start < most):
-            call = calls[self._turn % len(calls)]
-            self._turn += 1
-            before = time.perf_counter_ns()
-            call()
-            now = time.perf_counter_ns()
-            samples.append(now - before)
-        return dict(memory(), samples_ns=samples), b""
+        stretch = timing.Stretch(args["samples"], args["min_s"], args["max_s"], args.get("rate_hz"))
+        spool = timing.Spool(args["spool"], timing.MOST_SAMPLES) if args.get("spool") else None
+        try:
+            led = timing.lead(calls, self._turn, self._usual_ns)
+            found = timing.timed(calls, (self._turn + len(led)) % len(calls), stretch, spool)
+        finally:
+            if spool is not None:
+                spool.close()
+        self._turn = found.pop("turn")
+        self._usual_ns = min(found["samples_ns"])
+        wrong = self._wrong(found.pop("outputs"))
+        return dict(memory(), wrong=wrong, lead_ns=led, **found), b""
+
+    def _wrong(self, outputs: List[Any]) -> Optional[str]:
+        """Why outputs (None: that case was not run) are not the golden ones; None where they are."""
+        expected = [case for _, case in self._cases]
+        # Cases that were not run stand as expected: the range of an output is that over all cases.
+        found = [e if o is None else o for e, o in zip(expected, outputs)]  # noqa: B905 - Python 3.8
+        result = parity.compare(expected, found, self._allowed())
+        if result["ok"]:
+            return None
+        if len(expected) > 1 and self._stale(expected, outputs):
+            return "its outputs are stale: they are those of the input before"
+        reasons = ["%s: %s" % (o["name"], o["reason"]) for o in result["outputs"] if o["reason"]]
+        return "its outputs are wrong: " + "; ".join(reasons)
+
+    def _stale(self, expected: List[Any], outputs: List[Any]) -> bool:
+        """Whether all outputs are those of the case before, or of one and the same case."""
+        run = [i for i, o in enumerate(outputs) if o is not None]
+        shifts = [[expected[i - 1] for i in run]] + [[case] * len(run) for case in expected]
+        found = [outputs[i] for i in run]
+        return any(parity.compare(other, found, self._allowed())["ok"] for other in shifts)
+
+    def _allowed(self) -> Dict[str, float]:
+        given = self._artifact.get("tolerances") or {}
+        return dict(given, **{"": self._artifact.get("tolerance", 0.0)})
+
+    def profile(self, args: Dict[str, Any], blob: bytes) -> Answer:
+        """How long each operation takes, by the runtime's own word. Raises bad-input where it has none."""
+        run = getattr(self._model, "profile", None)
+        if run is None:
+            raise DeviceError("bad-input", "%s has no profile by operation" % self._artifact["runtime"])
+        return {"operations": run([inputs for inputs, _ in self._cases], args["calls"])}, b""
 
     def _bound(self) -> List[runtimes.Call]:
         if not self._calls:
@@ -152,10 +189,38 @@ class Runner:
         return self._calls
 
 
-def memory() -> Dict[str, int]:
-    """{"rss_bytes", "peak_bytes"} of this process."""
+def batched(case: tensors.Case, rows: int, artifact: Dict[str, Any]) -> tensors.Case:
+    """A golden case whose first axis has so many rows: its own, over and over.
+
+    Raises bad-input where the artifact's batch is another, fixed one.
+    """
+    inputs, outputs = case
+    sizes = {len(array) for array in inputs.values() if array.ndim}
+    for tensor in artifact["inputs"]:
+        first = tensor["shape"][0] if tensor.get("shape") else None
+        if first is not None and first != rows:
+            raise DeviceError("bad-input", "its batch is fixed", first, rows)
+    if len(sizes) != 1:
+        raise DeviceError("bad-input", "its inputs have no batch in common", "one", sorted(sizes))
+    (own,) = sizes
+
+    def repeated(array: Any) -> Any:
+        if not array.ndim or len(array) != own:
+            return array
+        return array.take([i % own for i in range(rows)], axis=0)
+
+    return (
+        {name: repeated(array) for name, array in inputs.items()},
+        {name: repeated(array) for name, array in outputs.items()},
+    )
+
+
+def memory() -> Dict[str, Any]:
+    """{"rss_bytes", "peak_bytes", "pss_bytes" (shared pages in parts; None before Linux 4.14)}."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
-        return parse_status_sizes(stream.read())
+        found: Dict[str, Any] = dict(parse_status_sizes(stream.read()))
+    found["pss_bytes"] = parse_sizes(read_text("/proc/self/smaps_rollup") or "").get("Pss")
+    return found
 
 
 _OPERATIONS: Dict[str, Callable[[Runner, Dict[str, Any], bytes], Answer]] = {
@@ -165,6 +230,7 @@ _OPERATIONS: Dict[str, Callable[[Runner, Dict[str, Any], bytes], Answer]] = {
     "check": Runner.check,
     "infer": Runner.infer,
     "block": Runner.block,
+    "profile": Runner.profile,
 }
 
 

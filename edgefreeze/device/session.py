@@ -6,6 +6,7 @@ from typing import Dict, List, Optional, Tuple
 from edgefreeze.device import files, protocol
 from edgefreeze.device.app import App
 from edgefreeze.device.errors import DeviceError
+from edgefreeze.device.governor import Governor
 from edgefreeze.device.measure import Bench
 from edgefreeze.device.store import Store
 from edgefreeze.device.trees import Trees
@@ -23,6 +24,7 @@ class Session:
         self.trees = Trees(root, self.store)
         self.trial = Trial(root, program, self.store, self.trees)
         self.trust = Trust(root)
+        self.governor = Governor(program)
         self._apps: Dict[str, App] = {}
 
     def app(self, name: str) -> App:
@@ -72,9 +74,10 @@ class Session:
         self.store.release()
 
     def close(self) -> None:
-        """Make durable what was received, go back from trials, let the locks go."""
+        """Make durable what was received, go back from trials and governors, let the locks go."""
         try:
             self.trial.unload()
+            self.governor.restore()
             self.store.commit()
             for app in self._apps.values():
                 app.close()

@@ -69,8 +69,8 @@ class Store:
         return absent, partial
 
     def require(self, wanted: Iterable[Tuple[str, int]]) -> None:
-        """Raise missing-content unless all of this content is there."""
-        absent = [sha256 for sha256, size in wanted if not self.has(sha256, size)]
+        """Raise missing-content unless all of this content is there, if only passing through."""
+        absent = [s for s, size in wanted if s not in self._passing and not self.has(s, size)]
         if absent:
             raise DeviceError(
                 "missing-content",
@@ -221,7 +221,7 @@ class Store:
         self.hold()
         assert self._session is not None
         rows = list(wanted)
-        self.require((sha256, size) for _, sha256, size in rows if sha256 not in self._passing)
+        self.require((sha256, size) for _, sha256, size in rows)
         folder = os.path.join(self._session, files.random_name())
         with storage("putting files together"):
             os.mkdir(folder, 0o700)

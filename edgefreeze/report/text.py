@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
-from edgefreeze.bench.statistics import Comparison
 from edgefreeze.build import Built
 from edgefreeze.deploy import Outcome
 from edgefreeze.exporting import Exported
 from edgefreeze.release import signing
+from edgefreeze.report.duel import print_duel, print_gates
+from edgefreeze.report.tables import new_table
 from edgefreeze.text import duration, short, size
 from edgefreeze.types import Parity, Tensor
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-EMULATED = "EMULATED: these figures show that it runs, not how fast a device is"
-
 
 def deploy_fields(outcome: Outcome) -> dict[str, Any]:
     """The fields of deploy's --json document."""
@@ -32,16 +30,10 @@ def deploy_fields(outcome: Outcome) -> dict[str, Any]:
         for name in (
             "release", "app", "target", "device", "emulated", "previous", "active", "rolled_back", "dry_run",
             "bytes_total", "bytes_needed", "bytes_sent", "bytes_saved", "seconds", "runtimes", "golden",
-            "artifacts", "selftest", "accuracy", "facts", "choice", "unverified", "cached", "signer",
+            "artifacts", "selftest", "accuracy", "facts", "choice", "unverified", "cached", "signer", "gates",
         )
     }  # fmt: skip
-    fields["bench"] = bench_fields(outcome.bench) if outcome.bench else None
-    return fields
-
-
-def bench_fields(duel: DuelResult) -> dict[str, Any]:
-    """A duel as JSON: every raw sample, and what was derived from them."""
-    fields: dict[str, Any] = msgspec.to_builtins(duel)
+    fields["bench"] = msgspec.to_builtins(outcome.bench)
     return fields
 
 
@@ -74,7 +66,7 @@ def print_build(console: Console, built: Built, folder: Path) -> None:
     console.print(f"Golden inputs: {built.conversion.golden.text}.")
     accuracy = {a.format: a for a in built.accuracy}
     headers = ["artifact", "status", "size", "error", "allowed", "SQNR dB", "top-1"]
-    table = _table(*headers, *(["accuracy", "original's"] if accuracy else []))
+    table = new_table(*headers, *(["accuracy", "original's"] if accuracy else []))
     for artifact in built.conversion.artifacts:
         mine = accuracy.get(artifact.key)
         scores = ([f"{mine.accuracy:.2%}", f"{mine.original:.2%}"] if mine else ["", ""]) if accuracy else []
@@ -163,6 +155,7 @@ def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True)
     if outcome.bench:
         console.print()
         print_duel(console, outcome.bench)
+    print_gates(console, outcome.gates)
     if outcome.choice:
         console.print(f"[bold]{outcome.choice.artifact}[/] runs there: {outcome.choice.reason}.")
         for other in outcome.choice.runners_up:
@@ -177,16 +170,6 @@ def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True)
         console.print(f"  edgefreeze rollback{host}{app}")
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    return table
-
-
 def _artifacts(outcome: Outcome) -> Table:
     """Each form of the model: how far from the original, here and there, and how accurate."""
     accuracy = {a.format: a for a in outcome.accuracy}
@@ -194,7 +177,7 @@ def _artifacts(outcome: Outcome) -> Table:
     headers = ["artifact", "size", "error here", f"error on {outcome.device}", "allowed"]
     if accuracy:
         headers += [f"accuracy on {outcome.device}", "original's"]
-    table = _table(*headers)
+    table = new_table(*headers)
     for artifact in outcome.artifacts:
         if artifact.status != "verified":
             table.add_row(
@@ -221,60 +204,6 @@ def _artifacts(outcome: Outcome) -> Table:
     return table
 
 
-def print_duel(console: Console, duel: DuelResult) -> None:
-    """The latency table: medians and ratios against the SavedModel, with their verdicts."""
-    title = f"Latency on {duel.device}, batch of the golden inputs, {duel.threads} thread" + "s" * (
-        duel.threads > 1
-    )
-    if duel.emulated:
-        console.print(f"[bold yellow]{EMULATED}[/]")
-        title += " (emulated)"
-    table = _table(
-        "artifact", "p50 ms", "p90", "p99", "start ms", "peak memory", "× SavedModel", "verdict", title=title
-    )
-    verdicts = {c.candidate: c for c in duel.comparisons}
-    for contestant in duel.contestants:
-        table.add_row(*_duel_row(contestant, verdicts.get(contestant.format)))
-    console.print(table)
-    samples = sum(len(block) for c in duel.contestants for block in c.samples_ns)
-    console.print(
-        f"[dim]{samples} samples, blocks interleaved in drawn order (seed {duel.seed}); × with 99 % interval;"
-        " start: process, import, load and first inference[/]"
-    )
-
-
-def _ms(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
-
-
-def _alone(contestant: Contestant) -> str:
-    """What stands for a verdict where there is none: the baseline, or nothing to compare with."""
-    return "baseline" if contestant.format == BASELINE else ""
-
-
-def _duel_row(contestant: Contestant, comparison: Comparison | None) -> list[str]:
-    if contestant.failed:
-        return [contestant.format, "–", "–", "–", "–", "–", "–", f"failed: {contestant.failed}"]
-    ratio, verdict = "", _alone(contestant) if comparison is None else str(comparison.verdict)
-    if comparison and comparison.ratio is not None and comparison.interval is not None:
-        ratio = f"{comparison.ratio:.2f} ({comparison.interval[0]:.2f}–{comparison.interval[1]:.2f})"
-    if comparison and comparison.reason:
-        verdict = f"{verdict}: {comparison.reason}"
-    peak = contestant.memory["peak_bytes"]
-    return [
-        contestant.format,
-        _ms(contestant.p50_ms),
-        _ms(contestant.p90_ms),
-        _ms(contestant.p99_ms),
-        _ms(contestant.cold_start["total_ms"]) if contestant.cold_start else "–",
-        size(peak) if peak else "–",
-        ratio,
-        verdict,
-    ]
-
-
 def print_status(console: Console, found: dict[str, Any]) -> None:
     """A device's apps and their releases."""
     if not found["apps"]:
@@ -285,7 +214,7 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
     for app in found["apps"]:
         phase = f" [yellow]({app['phase']})[/]" if app["phase"] not in ("COMMITTED", None) else ""
         console.print(f"[bold]{found['device']}: {app['app']} runs {short(app['release'])}[/]{phase}")
-        table = _table("release", "", "built", "target", "size", "formats")
+        table = new_table("release", "", "built", "target", "size", "formats")
         for release in app["releases"]:
             role = "active" if release["release"] == app["release"] else ""
             role = "previous" if release["release"] == app["previous"] and not role else role
@@ -308,7 +237,7 @@ def print_history(console: Console, found: dict[str, Any]) -> None:
 
 def event_table(entries: list[dict[str, Any]]) -> Table:
     """What happened on a device, oldest first."""
-    table = _table("time", "event", "release", "before", "who", "detail")
+    table = new_table("time", "event", "release", "before", "who", "detail")
     for entry in entries:
         table.add_row(
             _to_the_second(entry["time"] or ""), entry["event"] or "", short(entry["release"]),

@@ -103,6 +103,23 @@ def app_state(result: dict[str, Any]) -> AppState:
     return AppState(active=identity(result.get("active")), previous=identity(result.get("previous")))
 
 
+def running(helper: Helper, app: str) -> tuple[str, str] | None:
+    """(release, artifact) of what runs in an app's name there, cleaned; None where nothing does."""
+    for entry in helper.request("status", {}).get("apps", []):
+        if not isinstance(entry, dict) or entry.get("app") != app:
+            continue
+        active = entry.get("active")
+        for release in entry.get("releases", []):
+            if isinstance(release, dict) and isinstance(active, str) and release.get("id") == active:
+                formats = release.get("formats")
+                name = release.get("preferred") or (
+                    formats[0] if isinstance(formats, list) and formats else ""
+                )
+                if isinstance(name, str) and name:
+                    return clean(active, 64), clean(name, 130).removesuffix(":fp32")
+    return None
+
+
 def ask_missing(helper: Helper, release: Release, runtimes: tuple[RuntimePlan, ...]) -> ShipPlan:
     """Ask which content the device lacks, and plan. A tree that is whole there is not asked about."""
     there = {
@@ -122,15 +139,24 @@ def ask_missing(helper: Helper, release: Release, runtimes: tuple[RuntimePlan, .
     return plan(release, runtimes, frozenset(missing), resumable)
 
 
-def send(helper: Helper, ship: ShipPlan, progress: Progress, rate: int | None = None) -> int:
+def send(
+    helper: Helper, ship: ShipPlan, progress: Progress, rate: int | None = None, *, passing: bool = False
+) -> int:
     """Bring what is missing, at most `rate` bytes a second, and put the runtimes' trees together. Returns the
-    payload bytes sent."""
+    payload bytes sent. passing: the release itself is there for this connection only; runtimes stay."""
+    own = {c.sha256 for c in ship.release.contents} if passing else set()
     resumed = sum(ship.offsets.values())
     before = f", after {size(resumed)} that were sent before" if resumed else ""
     progress.step("send", f"sending {size(ship.bytes_needed)}{before}", ship.bytes_needed)
     sent = helper.put(
         (
-            Upload(c.sha256, c.bytes, lambda c=c: c.source.open("rb"), ship.offsets.get(c.sha256, 0))  # type: ignore[misc]
+            Upload(
+                c.sha256,
+                c.bytes,
+                lambda c=c: c.source.open("rb"),  # type: ignore[misc]
+                ship.offsets.get(c.sha256, 0),
+                passing=c.sha256 in own,
+            )
             for c in ship.bring
         ),
         progress.advance,
@@ -145,10 +171,17 @@ def send(helper: Helper, ship: ShipPlan, progress: Progress, rate: int | None = 
 
 
 def stage(
-    helper: Helper, ship: ShipPlan, facts: DeviceFacts, runner: dict[str, str], progress: Progress
-) -> None:
-    """Have the release put together, read back and hashed on the device.
+    helper: Helper,
+    ship: ShipPlan,
+    facts: DeviceFacts,
+    runner: dict[str, str],
+    progress: Progress,
+    *,
+    passing: bool = False,
+) -> bool:
+    """Have the release put together, read back and hashed on the device; whether it was there before.
 
+    passing: it goes again when the connection ends, unless it was there before.
     The connection is verified in any case, so the first signer whom the device sees is enrolled there.
     Raises Failure digest-mismatch, untrusted, replayed.
     """
@@ -173,6 +206,7 @@ def stage(
             "envelope": release.envelope_text,
             "binding": binding(facts, ship.runtimes, runner),
             **signed,
+            **({"passing": True} if passing else {}),
         },
         on_event=on_event,
     )
@@ -187,6 +221,7 @@ def stage(
             f"{helper.where} enrolled the signer: from now on it takes releases only that are"
             f" {clean(str(result.get('signed')), 200)} (edgefreeze trust)"
         )
+    return result.get("known") is True
 
 
 def self_test(helper: Helper, release: Release, *, threads: int, progress: Progress) -> tuple[SelfTest, ...]:

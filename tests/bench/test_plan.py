@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefreeze.bench.plan import ROUNDS, draw_order, duel
+from edgefreeze.bench.plan import ROUNDS, Effort, draw_order, duel, entrants_of
 from edgefreeze.targets import Bench
 
 
@@ -23,8 +23,28 @@ def test_a_seed_decides_and_seeds_differ() -> None:
 
 
 def test_a_duel_keeps_to_the_targets_limits() -> None:
-    plan = duel(("frozen_pb", "saved_model"), Bench(samples=100, seconds=10.0, threads=2), seed=3)
+    plan = duel(
+        entrants_of(("frozen_pb", "saved_model")), Bench(samples=100, seconds=10.0, threads=2), seed=3
+    )
     assert len(plan.order) == 2 * ROUNDS
     assert plan.block_samples * ROUNDS == 100
     assert plan.max_block_seconds * ROUNDS == 10.0
     assert plan.as_args()["threads"] == 2
+
+
+def test_whoever_asks_for_more_is_given_the_time() -> None:
+    entrants = entrants_of(("tflite", "onnx"), ("b" * 64, "tflite"), variants=True)
+    assert [e.name for e in entrants] == ["tflite", "tflite@no-xnnpack", "onnx", "active:tflite"]
+    assert [e.as_args().get("release") for e in entrants] == [None, None, None, "b" * 64]
+    plan = duel(
+        entrants, Bench(), seed=1, effort=Effort(min_seconds=60.0, min_samples=1001, batch=4), threads=2
+    )
+    assert plan.max_block_seconds * ROUNDS == 60.0
+    assert plan.block_seconds * ROUNDS == 60.0
+    assert plan.block_samples * ROUNDS >= 1001
+    assert (plan.threads, plan.batch) == (2, 4)
+    slow = duel(entrants, Bench(seconds=10.0), seed=1, effort=Effort(rate_hz=1.0))
+    assert slow.max_block_seconds * ROUNDS >= 200.0, "200 samples at 1 Hz"
+    assert (
+        duel(entrants, Bench(), seed=1, effort=Effort(rate_hz=1.0, max_seconds=5.0)).max_block_seconds == 0.25
+    )

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from edgefreeze.bench.plan import duel
-from edgefreeze.bench.result import Collector, DuelResult
+from edgefreeze.bench.plan import duel, entrants_of
+from edgefreeze.bench.result import About, Collector, DuelResult
 from edgefreeze.errors import Failure
 from edgefreeze.targets import Bench
 from edgefreeze.types import DeviceFacts
@@ -19,11 +19,11 @@ FACTS = DeviceFacts(
 
 
 def collector() -> Collector:
-    return Collector(plan=duel(("frozen_pb", "saved_model"), Bench(), seed=1))
+    return Collector(plan=duel(entrants_of(("frozen_pb", "saved_model")), Bench(), seed=1))
 
 
 def result(found: Collector) -> DuelResult:
-    return found.result(release="r", device="d", facts=FACTS, sizes={"frozen_pb": 3})
+    return found.result(About(release="r", device="d", facts=FACTS))
 
 
 def block(contestant: int, number: int, *samples: int) -> dict[str, Any]:
@@ -40,7 +40,15 @@ def test_samples_are_kept_by_round_and_compared_with_the_saved_model() -> None:
     found = collector()
     found.add({"kind": "environment", "when": "before", "governor": "ondemand"})
     found.add(
-        {"kind": "cold", "contestant": 0, "spawn_ns": 1, "import_ns": 2, "load_ns": 3, "first_ns": 4_000_000}
+        {
+            "kind": "cold",
+            "contestant": 0,
+            "spawn_ns": 1,
+            "import_ns": 2,
+            "load_ns": 3,
+            "first_ns": 4_000_000,
+            "bytes": 3,
+        }
     )
     for number in range(20):
         found.add(block(0, number, 100, 110))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from edgefreeze import inventory
+from edgefreeze.bench import store
 from edgefreeze.transport.client import connect
 from tests.lab_plugin import LabDevice
 
@@ -266,3 +269,63 @@ def test_after_a_purge_not_one_file_of_ours_is_left(
     assert purged.status == 0, purged.out
     assert purged.json["apps"] == ["demo"]
     assert files() == before
+
+
+def test_a_benchmark_over_ssh_whose_host_is_killed(
+    small: Path,
+    lab_x86: LabDevice,
+    over_ssh: Callable[[LabDevice], str],
+    releases: dict[str, Any],
+    edgefreeze_: Run,
+) -> None:
+    """Measured, never active, gone again; and nothing stays or is lost where the host dies."""
+    host = over_ssh(lab_x86)
+    folder = releases["small_b"].release.folder
+    done = edgefreeze_(
+        "bench", folder, "--host", host, "--min-samples", "100", "--require", "p90<10s", "--json"
+    )
+    assert done.status == 0, done.out + done.err
+    release = done.json["release"]
+    assert done.json["device"] == host
+    assert [g["passed"] for g in done.json["gates"]] == [True]
+    assert lab_x86.sh(f"ls -d ~/.edgefreeze/apps/demo/releases/{release} 2>/dev/null || echo gone") == "gone"
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgefreeze", "bench", folder, "--host", host, "--min-seconds", "20", "--json"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, start_new_session=True,
+    )  # fmt: skip
+    parts: list[Path] = []
+    deadline = time.monotonic() + 120
+    while not parts or parts[0].read_text().count('"kind":"block"') < 4:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+        parts = list(store.root().rglob("*.part"))
+    run = parts[0].stem.partition("-")[2]
+    alive = f"for p in /proc/[0-9]*; do ls -l $p/fd 2>/dev/null | grep -q {run} && echo $p; done; true"
+    assert lab_x86.sh(alive)
+    process.kill()
+    process.wait()
+    streamed = parts[0].read_text().count('"kind":"block"')
+    until = time.monotonic() + 30
+    while lab_x86.sh(alive):
+        assert time.monotonic() < until, "a process stayed"
+        time.sleep(0.5)
+    (recovered,) = edgefreeze_("results", "recover", "--host", host, "--json").json["results"]
+    assert recovered["run"] == run
+    assert sum(len(c["samples_ns"]) for c in recovered["contestants"]) >= streamed
+    status = edgefreeze_("bench", folder, "--host", host, "--min-samples", "40", "--json")
+    assert status.status == 0, "what was staged is cleared away, and the lock is free"
+    assert lab_x86.sh(f"ls -d ~/.edgefreeze/apps/demo/releases/{release} 2>/dev/null || echo gone") == "gone"
+
+
+def test_an_emulated_board_decides_nothing(
+    lab_pi4: LabDevice, over_ssh: Callable[[LabDevice], str], small: Path, edgefreeze_: Run
+) -> None:
+    host = over_ssh(lab_pi4)
+    refused = edgefreeze_(
+        "bench", small / "small_a", "-t", "pi4", "--host", host, "--require", "p50<10s", "--json"
+    )
+    assert (refused.status, refused.json["error"]["code"]) == (6, "gate-emulated")
+    assert "unchanged" in refused.json["error"]["device_state"]

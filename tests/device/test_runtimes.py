@@ -121,6 +121,10 @@ def release(models: Path, made: Any) -> Any:
 FORMATS = ["saved_model", "frozen_pb", "tflite", "onnx"]
 
 
+def contestants(*names: str) -> list[dict[str, Any]]:
+    return [{"artifact": name} for name in names]
+
+
 @pytest.mark.parametrize(("form", "runtime", "path"), [("onnx", "onnxruntime", "model.onnx")])
 def test_an_artifact_of_no_release_runs_and_leaves_nothing(
     start: Any, models: Path, root: Path, form: str, runtime: str, path: str, look: Any
@@ -178,7 +182,7 @@ def test_selftest_activate_infer_and_duel(start: Any, release: Any, root: Path, 
 
     helper.events.clear()
     plan = {
-        "contestants": FORMATS,
+        "contestants": contestants(*FORMATS),
         "order": [0, 1, 2, 3, 3, 2, 1, 0],
         "block_samples": 5,
         "block_seconds": 0.0,
@@ -197,7 +201,9 @@ def test_selftest_activate_infer_and_duel(start: Any, release: Any, root: Path, 
     assert all(e[key] > 0 for e in cold for key in ("spawn_ns", "import_ns", "load_ns", "first_ns"))
     when = [e["when"] for e in events if e["kind"] == "environment"]
     assert when == ["before", *["during"] * 8, "after"]
-    assert [len(w["samples_ns"]) for w in result["warmups"]] == [2] * 4
+    assert [e["contestant"] for e in events if e["kind"] == "warmup"] == [0, 1, 2, 3]
+    assert all(len(e["samples_ns"]) >= 3 for e in events if e["kind"] == "warmup")
+    assert {len(e["lead_ns"]) for e in blocks} == {5}
 
 
 def test_a_wrong_artifact_and_a_dead_one_are_results_of_the_duel(
@@ -221,7 +227,7 @@ def test_a_wrong_artifact_and_a_dead_one_are_results_of_the_duel(
     assert "max_rel" in tested["artifacts"][0]["parity"]["outputs"][0]["reason"]
     assert tested["artifacts"][1]["code"] == "runtime-failed"
     assert helper.refuse("activate", bad.named)["code"] == "selftest-failed"
-    plan = {"contestants": ["tflite", "broken"], "order": [0, 1]}
+    plan = {"contestants": contestants("tflite", "broken"), "order": [0, 1]}
     result = helper.ask("bench", {"app": "cam", "release": bad.id, "plan": plan})
     assert set(result["failed"]) == {"0", "1"}
     assert "outputs are wrong" in result["failed"]["0"]
@@ -229,10 +235,30 @@ def test_a_wrong_artifact_and_a_dead_one_are_results_of_the_duel(
     assert [e["contestant"] for e in failed] == [0, 1]
 
 
+def test_a_profile_by_operation_where_the_runtime_tells(start: Any, release: Any) -> None:
+    helper = start()
+    release.stage(helper)
+    kinds = {}
+    for form in ("frozen_pb", "onnx"):
+        found = helper.ask("profile", {**release.named, "format": form, "calls": 5})["operations"]
+        assert all(set(o) == {"name", "type", "ns"} and o["ns"] >= 0 for o in found)
+        assert sum(o["ns"] for o in found) > 0
+        kinds[form] = {o["type"] for o in found}
+    assert {"MatMul", "Tanh"} <= kinds["frozen_pb"]
+    assert kinds["onnx"] & {"Tanh", "FusedGemm"}, "ONNX Runtime fuses the two"
+    refused = helper.refuse("profile", {**release.named, "format": "tflite", "calls": 5})
+    assert "no profile by operation" in refused["message"]
+
+
 def test_fresh_processes_for_every_block(start: Any, release: Any) -> None:
     helper = start()
     release.stage(helper)
-    plan = {"contestants": ["onnx", "tflite"], "order": [0, 1, 0], "fresh": "always", "block_samples": 3}
+    plan = {
+        "contestants": contestants("onnx", "tflite"),
+        "order": [0, 1, 0],
+        "fresh": "always",
+        "block_samples": 3,
+    }
     result = helper.ask("bench", {"app": "cam", "release": release.id, "plan": plan})
     assert result["fresh"] is True
     assert [e["contestant"] for e in helper.events if e["kind"] == "cold"] == [0, 1, 0]
@@ -240,7 +266,7 @@ def test_fresh_processes_for_every_block(start: Any, release: Any) -> None:
     error = helper.refuse("bench", {"app": "cam", "release": release.id, "plan": plan | {"order": [2]}})
     assert error["code"] == "protocol"
     error = helper.refuse(
-        "bench", {"app": "cam", "release": release.id, "plan": plan | {"contestants": ["x"]}}
+        "bench", {"app": "cam", "release": release.id, "plan": plan | {"contestants": contestants("x")}}
     )
     assert error["code"] == "no-artifact"
 
@@ -248,7 +274,7 @@ def test_fresh_processes_for_every_block(start: Any, release: Any) -> None:
 def test_a_contestant_that_takes_too_long_is_out(start: Any, release: Any) -> None:
     helper = start()
     release.stage(helper)
-    plan = {"contestants": ["frozen_pb", "onnx"], "order": [0, 1], "timeout_s": 0.2}
+    plan = {"contestants": contestants("frozen_pb", "onnx"), "order": [0, 1], "timeout_s": 0.2}
     result = helper.ask("bench", {"app": "cam", "release": release.id, "plan": plan})
     assert "longer than 0.2 s" in result["failed"]["0"]
 
@@ -256,7 +282,7 @@ def test_a_contestant_that_takes_too_long_is_out(start: Any, release: Any) -> No
 def test_a_runner_killed_in_the_duel_is_a_result_and_the_rest_goes_on(start: Any, release: Any) -> None:
     helper = start()
     release.stage(helper)
-    plan = {"contestants": ["onnx", "tflite"], "order": [0, 1] * 40, "block_seconds": 0.05}
+    plan = {"contestants": contestants("onnx", "tflite"), "order": [0, 1] * 40, "block_seconds": 0.05}
     number = helper.send("bench", {"app": "cam", "release": release.id, "plan": plan})
     from edgefreeze.device import protocol
 
@@ -347,7 +373,7 @@ def test_a_runtime_from_a_shipped_tree(start: Any, release: Any, made: Any, look
 def test_the_helper_kills_a_working_runner_when_the_host_is_gone(start: Any, release: Any) -> None:
     helper = start()
     release.stage(helper)
-    plan = {"contestants": ["onnx"], "order": [0] * 1000, "block_seconds": 1.0}
+    plan = {"contestants": contestants("onnx"), "order": [0] * 1000, "block_seconds": 1.0}
     helper.send("bench", {"app": "cam", "release": release.id, "plan": plan})
     while not (children := _children(helper.process.pid)):
         time.sleep(0.01)

@@ -11,6 +11,10 @@ and a Model has
     bind(inputs) -> call     call() does one whole inference on inputs that were prepared once, and gives the
                              outputs as NumPy arrays on the host, as run() does: what a benchmark times
     close()
+    profile(cases, calls) -> operations
+                             where the runtime tells: how long each operation took, as a mean over `calls`
+                             calls on the cases (inputs) in turn; [{"name", "type", "ns"}]. The artifact has
+                             "profile" true then when it is loaded
 """
 
 import importlib
@@ -34,6 +38,11 @@ def find(name: str) -> Any:
     if name not in names():
         raise LookupError("no runtime %r; there are %s" % (name, ", ".join(names())))
     return importlib.import_module(__name__ + "." + name)
+
+
+def mean_operations(spent: Dict[Tuple[str, str], int], calls: int) -> List[Dict[str, Any]]:
+    """(name, type) to nanoseconds in all calls, as profile() gives it."""
+    return [{"name": name, "type": kind, "ns": ns / calls} for (name, kind), ns in spent.items()]
 
 
 def tensor_names(artifact: Dict[str, Any], role: str) -> List[Tuple[str, str]]:

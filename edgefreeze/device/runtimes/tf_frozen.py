@@ -1,8 +1,8 @@
 """A frozen GraphDef (.pb) in TensorFlow: one Session, Grappler on, a prepared callable (the fastest way)."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
-from edgefreeze.device.runtimes import Arrays, Call, require_inputs, tensor_names
+from edgefreeze.device.runtimes import Arrays, Call, mean_operations, require_inputs, tensor_names
 
 PACKAGES = ("tensorflow", "tensorflow-cpu")
 
@@ -53,6 +53,26 @@ class Model:
             return dict(zip(names, call(*feeds)))  # noqa: B905 - Python 3.8
 
         return infer
+
+    def profile(self, cases: List[Arrays], calls: int) -> List[Dict[str, Any]]:
+        """From a full trace of each call: the nodes' times on the devices that ran them, first call aside."""
+        tf = require()
+        v1 = tf.compat.v1
+        spent: Dict[Tuple[str, str], int] = {}
+        graph = self._session.graph
+        kinds = {node.name: node.type for node in graph.get_operations()}
+        fetches = [tensor for _, tensor in self._outputs]
+        for number in range(calls + 1):
+            feeds = {tensor: cases[number % len(cases)][name] for name, tensor in self._inputs}
+            told = v1.RunMetadata()
+            options = v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE)
+            self._session.run(fetches, feeds, options=options, run_metadata=told)
+            for device in told.step_stats.dev_stats if number else ():
+                for node in device.node_stats:
+                    name = node.node_name.partition(":")[0]
+                    key = (name, kinds.get(name, node.timeline_label.partition("(")[0].rpartition("= ")[2]))
+                    spent[key] = spent.get(key, 0) + 1000 * node.all_end_rel_micros
+        return mean_operations(spent, calls)
 
     def close(self) -> None:
         """End the session."""

@@ -29,7 +29,11 @@ class Model:
         module = require()
         package = module.__name__.split(".")[0]
         self.version = "%s %s" % (package.replace("_", "-"), _version(package))
-        self._interpreter = module.Interpreter(model_path=path, num_threads=threads)
+        options: Dict[str, Any] = {"model_path": path, "num_threads": threads}
+        if not artifact.get("xnnpack", True):  # TFLite's own kernels, without the delegate that it brings
+            plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            options["experimental_op_resolver_type"] = plain
+        self._interpreter = module.Interpreter(**options)
         self._names = tensor_names(artifact, "inputs")
         self._inputs = _details(self._interpreter.get_input_details(), artifact["inputs"])
         self._outputs = _details(self._interpreter.get_output_details(), artifact["outputs"])

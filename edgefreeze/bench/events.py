@@ -1,0 +1,106 @@
+"""What a device says while it measures. It comes from outside: an event that does not fit is an error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from edgefreeze.errors import Failure
+from edgefreeze.text import clean
+
+
+class Cold(msgspec.Struct, frozen=True, tag_field="kind", tag="cold", kw_only=True):
+    """A contestant's start: process, import of the runtime, loading, first inference; nanoseconds."""
+
+    contestant: int
+    spawn_ns: int
+    import_ns: int
+    load_ns: int
+    first_ns: int
+    version: str | None = None
+    rss_bytes: int | None = None
+    peak_bytes: int | None = None
+    pss_bytes: int | None = None
+    bytes: int | None = None
+
+
+class Warmup(msgspec.Struct, frozen=True, tag_field="kind", tag="warmup", kw_only=True):
+    """Calls before those that count."""
+
+    contestant: int
+    samples_ns: list[int]
+    stable: bool = True
+
+
+class Block(msgspec.Struct, frozen=True, tag_field="kind", tag="block", kw_only=True):
+    """One block of one contestant."""
+
+    contestant: int
+    block: int
+    samples_ns: list[int]
+    at_ns: int | None = None
+    cpu_ns: int | None = None
+    preempted: int = 0
+    missed: int = 0
+    lead_ns: list[int] = []
+    rss_bytes: int | None = None
+    peak_bytes: int | None = None
+    pss_bytes: int | None = None
+    partial: bool = False
+
+
+class Environment(msgspec.Struct, frozen=True, tag_field="kind", tag="environment", kw_only=True):
+    """What the board was doing."""
+
+    when: str
+    at_ns: int | None = None
+    governor: str | None = None
+    cpu_mhz: float | None = None
+    cpu_mhz_min: float | None = None
+    temperature_c: float | None = None
+    throttled: str | None = None
+    load_1m: float | None = None
+    busy_s: float | None = None
+    own_s: float | None = None
+    ram_available_bytes: int | None = None
+    swap_used_bytes: int | None = None
+    quota_cpus: float | None = None
+    starved_s: float | None = None
+    power_w: float | None = None
+    power_mode: str | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag_field="kind", tag="failed", kw_only=True):
+    """A contestant that timed out, crashed, was killed or computed something wrong: a result."""
+
+    contestant: int
+    reason: str
+    code: str | None = None
+
+
+Event = Cold | Warmup | Block | Environment | Failed
+SILENT = {"head", "begin", "end"}
+"""Lines of a device's journal that say nothing of the measurement."""
+
+
+def parse(event: dict[str, Any], contestants: int) -> Event:
+    """Check one event. Raises Failure protocol."""
+    try:
+        known: Event = msgspec.convert(event, Event, strict=True)
+        if not 0 <= getattr(known, "contestant", 0) < contestants:
+            raise msgspec.ValidationError("a contestant that there is not")
+        samples = [*known.samples_ns] if isinstance(known, (Block, Warmup)) else []
+        samples += known.lead_ns if isinstance(known, Block) else []
+        if samples and not 0 < min(samples) <= max(samples) < 10**13:
+            raise msgspec.ValidationError("a latency that is none")
+    except msgspec.ValidationError as error:
+        raise Failure(
+            "protocol", f"the device sent a measurement that is none: {clean(str(error), 200)}"
+        ) from None
+    if isinstance(known, Environment):
+        texts = {
+            k: v and clean(v, 200) for k, v in msgspec.structs.asdict(known).items() if isinstance(v, str)
+        }
+        known = msgspec.structs.replace(known, **texts)
+    return known

@@ -1,0 +1,138 @@
+"""Options of measuring that several commands share, and the values they become."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgefreeze.errors import Failure
+
+if TYPE_CHECKING:
+    from edgefreeze.bench.gates import Judgement
+    from edgefreeze.bench.result import DuelResult
+
+Command = Callable[..., Any]
+
+
+def _threads(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdigit() and 1 <= int(part) <= 256 for part in parts):
+        raise click.BadParameter(f"{value!r} is no list of numbers from 1 to 256, such as 1,2,4", ctx, param)
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def _percent(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        found = float(value.strip().removesuffix("%"))
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1000:
+        raise click.BadParameter(f"{value!r} is no percentage, such as 5%", ctx, param)
+    return found
+
+
+_EFFORT = (
+    click.option(
+        "--threads", metavar="N,…", callback=_threads,
+        help="A duel for each number of threads. Default: the target's.",
+    ),
+    click.option(
+        "--fixed-rate", "rate_hz", metavar="HZ", type=click.FloatRange(0.001, 100_000),
+        help="So many calls a second, as a camera asks for, instead of one after the other.",
+    ),
+    click.option(
+        "--min-samples", type=click.IntRange(1, 1_000_000),
+        help="Samples of each contestant. Default: the target's.",
+    ),
+    click.option(
+        "--min-seconds", type=click.FloatRange(0, 3600), default=0.0,
+        help="Seconds in steady state, for each contestant, at least.",
+    ),
+    click.option(
+        "--max-seconds", type=click.FloatRange(0.01, 3600),
+        help="Seconds for each contestant at most, even with too few samples. Default: the target's.",
+    ),
+)  # fmt: skip
+_GATES = (
+    click.option(
+        "--require", "required", metavar="GATE", multiple=True,
+        help="What must be shown: 'p95<40ms', 'rss<300MB', 'accuracy_drop<0.5%', 'speedup(a,b)>=1.1'.",
+    ),
+    click.option(
+        "--max-regress", metavar="PERCENT", callback=_percent,
+        help="How much slower it may be than what is active there; both are measured.",
+    ),
+    click.option(
+        "--allow-emulated", is_flag=True, help="Let an emulated device's figures decide (for trying out)."
+    ),
+)  # fmt: skip
+
+
+def effort_options(function: Command) -> Command:
+    """How long and how is measured; the command gets plan.Effort, as `effort`."""
+
+    @functools.wraps(function)
+    def call(
+        *args: Any,
+        threads: tuple[int, ...],
+        rate_hz: float | None,
+        min_samples: int | None,
+        min_seconds: float,
+        max_seconds: float | None,
+        **kwargs: Any,
+    ) -> Any:
+        from edgefreeze.bench.plan import Effort
+
+        if max_seconds is not None and max_seconds < min_seconds:
+            raise Failure("usage", "--max-seconds is less than --min-seconds")
+        effort: Effort = Effort(
+            threads=threads,
+            rate_hz=rate_hz,
+            min_samples=min_samples,
+            min_seconds=min_seconds,
+            max_seconds=max_seconds,
+        )
+        return function(*args, effort=effort, **kwargs)
+
+    return _with(_EFFORT, call)
+
+
+def gate_options(function: Command) -> Command:
+    """--require, --max-regress, --allow-emulated; the command gets `gates` and `allow_emulated`."""
+
+    @functools.wraps(function)
+    def call(*args: Any, required: tuple[str, ...], max_regress: float | None, **kwargs: Any) -> Any:
+        from edgefreeze.bench import gates
+
+        wanted: list[gates.Gate] = [gates.parse(text) for text in required]
+        if max_regress is not None:
+            wanted.append(gates.regression(max_regress))
+        return function(*args, gates=tuple(wanted), **kwargs)
+
+    return _with(_GATES, call)
+
+
+def write_html(path: Path, result: DuelResult, judged: Sequence[Judgement] = ()) -> None:
+    """Write the report. Raises Failure config-value where it cannot be written."""
+    from edgefreeze.report import html
+
+    try:
+        path.write_text(html.page(result, judged), encoding="utf-8")
+    except OSError as error:
+        raise Failure(
+            "config-value", f"{path} cannot be written: {error.strerror}", found=str(path)
+        ) from None
+
+
+def _with(wanted: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
+    for option in reversed(wanted):
+        command = option(command)
+    return command

@@ -1,0 +1,212 @@
+"""Results on the host: kept, found, read back across versions, and put together from what was cut."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import msgspec
+import numpy as np
+import pytest
+
+from edgefreeze.bench import comparing, exporting, store
+from edgefreeze.bench.result import SCHEMA
+from edgefreeze.errors import Failure
+from edgefreeze.report import continuous
+from tests.bench.made import about, collected, made, plan_of
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path / "edgefreeze" / "results"
+
+
+def test_a_result_comes_back_as_it_was(state: Path) -> None:
+    result = made(saved_model=10.0, tflite=4.0)
+    path = store.place(result)
+    assert path == state / "doorbell" / "cam1" / "20261121T110800Z-0123456789abcdef.json"
+    store.keep(result, path)
+    assert store.read(path) == result
+    assert store.find("0123") == result
+    assert store.find("latest") == result
+    assert store.find(str(path)) == result
+    (kept,) = store.listed()
+    assert (kept.app, kept.device, kept.contestants) == ("doorbell", "cam1", ("saved_model", "tflite"))
+    assert store.listed(app="other") == []
+    assert store.listed(device="cam1")
+
+
+def test_devices_that_are_no_file_names(state: Path) -> None:
+    assert store.place(about(device="pi@10.0.0.2:22")).parent.name == "pi_10.0.0.2_22"
+    assert store.place(about(device="../../etc")).resolve().is_relative_to(state.resolve())
+
+
+def test_an_older_result_is_upgraded_and_a_newer_one_refused() -> None:
+    found: dict[str, Any] = msgspec.to_builtins(made(saved_model=10.0, tflite=4.0))
+    old = {
+        key: found[key]
+        for key in ("release", "device", "emulated", "threads", "seed", "facts", "environment")
+    }
+    old["schema"] = 1
+    old["contestants"] = [
+        {
+            k: c[k]
+            for k in (
+                "format",
+                "samples_ns",
+                "p50_ms",
+                "p90_ms",
+                "p99_ms",
+                "cold_start",
+                "memory",
+                "bytes",
+                "failed",
+            )
+        }
+        for c in found["contestants"]
+    ]
+    old["comparisons"] = [
+        {k: c[k] for k in ("baseline", "candidate", "ratio", "interval", "verdict", "reason")}
+        for c in found["comparisons"]
+    ]
+    old["threads"] = 4
+    upgraded = store.decode(json.dumps(old), "old.json")
+    assert upgraded.schema == SCHEMA
+    assert {c.threads for c in upgraded.contestants} == {4}
+    assert upgraded.contestants[0].samples_ns == made(saved_model=10.0, tflite=4.0).contestants[0].samples_ns
+    with pytest.raises(Failure) as caught:
+        store.decode(json.dumps({**found, "schema": SCHEMA + 1}), "new.json")
+    assert caught.value.code == "bad-result"
+    assert "newer edgefreeze" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '{"schema": "x"}', '{"schema": 0}', '{"schema": 2}']
+)
+def test_what_is_no_result_is_said(text: str) -> None:
+    with pytest.raises(Failure) as caught:
+        store.decode(text, "f.json")
+    assert caught.value.code == "bad-result"
+
+
+def test_documents_of_commands_are_results_too() -> None:
+    result = made(saved_model=10.0, tflite=4.0)
+    found = msgspec.to_builtins(result)
+    assert store.decode(json.dumps({"schema": 1, "command": "deploy", "bench": found}), "d") == result
+    document = {**found, "result_schema": found["schema"], "schema": 1, "command": "bench"}
+    assert store.decode(json.dumps(document), "b") == result
+
+
+def test_text_of_a_result_cannot_command_a_terminal() -> None:
+    found = msgspec.to_builtins(made(tflite=4.0))
+    found["device"] = "cam\x1b[31m1"
+    assert store.decode(json.dumps(found), "f").device == "cam1"
+
+
+def test_events_that_were_streamed_are_a_result_though_the_host_was_killed(state: Path) -> None:
+    plan = plan_of("saved_model", "tflite")
+    known = about()
+    stream = store.Stream(store.place(known), plan, known)
+    collector = collected(plan, {"saved_model": 10.0, "tflite": 4.0})
+    sent = collector.events[:30]
+    for event in sent:
+        stream.event(msgspec.to_builtins(event))
+    stream._file.write(b'{"kind": "block", "contestant": 0, "bl')  # killed in the middle of a line
+    stream.close()
+    (kept,) = store.listed()
+    assert kept.complete is False
+    result = store.find(kept.id)
+    samples = sum(len(e.samples_ns) for e in sent if type(e).__name__ == "Block")
+    assert sum(len(c.samples) for c in result.contestants) == samples > 0
+
+
+def test_a_journal_of_nonsense_is_an_error() -> None:
+    for data in (b"", b"{}\n", b'{"kind": "head", "about": {"plan": 1, "about": 2}}\n', b"\x00\xff\n"):
+        with pytest.raises(Failure) as caught:
+            store.recovered(data, "x")
+        assert caught.value.code == "bad-result"
+
+
+# --- beside each other
+
+
+def test_releases_are_compared_and_what_is_unlike_is_said() -> None:
+    before, after = made(saved_model=10.0, tflite=4.0), made(seed=2, saved_model=10.0, tflite=4.6)
+    found = comparing.compare([before, after])
+    assert found.differences == ()
+    verdicts = {r.format: r.comparison.verdict for r in found.pairs[0].rows}
+    assert verdicts == {"saved_model": "no difference shown", "tflite": "slower"}
+    assert [r.format for r in found.slower] == ["tflite"]
+    (row,) = found.slower
+    assert row.comparison.ratio == pytest.approx(1.15, abs=0.02)
+    other = collected(plan_of("tflite", threads=(4,)), {"tflite": 4.0}).result(about())
+    assert comparing.compare([before, other]).pairs[0].rows == ()
+    hot = dataclasses.replace(after, facts=dataclasses.replace(after.facts, cpu_model="Cortex-A53"))
+    (difference,) = comparing.differences([before, hot])
+    assert difference.startswith("CPU: Cortex-A72 in doorbell")
+    assert "Cortex-A53" in difference
+
+
+def test_the_interval_of_unpaired_results_holds() -> None:
+    """The same artifact twice, each in a duel of its own: different in at most 1 of 100, here of 300."""
+    rng = np.random.default_rng(7)
+    wrong = 0
+    for _ in range(300):
+        pair = [
+            (1e7 * np.exp(rng.normal(0, 0.02, (20, 1)) + rng.normal(0, 0.03, (20, 10)))) for _ in range(2)
+        ]
+        _, low, high = comparing.unpaired(pair[0].astype(int).tolist(), pair[1].astype(int).tolist())
+        wrong += not low <= 1 <= high
+    assert wrong <= 9, "99 % of 300, with room for chance (P < 0.01 beyond 8)"
+
+
+def test_for_continuous_integration() -> None:
+    found = comparing.compare(
+        [made(saved_model=10.0, tflite=4.0), made(seed=2, saved_model=10.0, tflite=4.6)]
+    )
+    text = continuous.markdown(found)
+    assert "| `tflite` | 3.988 | 4.575 | 1.15 (" in text
+    assert "🔴 slower" in text
+    suite = ElementTree.fromstring(continuous.junit(found)).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    failing = [case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert failing == ["tflite"]
+
+
+# --- in formats of others
+
+
+def test_csv_has_every_sample() -> None:
+    result = made(saved_model=10.0, tflite=4.0)
+    rows = list(csv.DictReader(exporting.as_csv(result).splitlines()))
+    assert len(rows) == 400
+    for contestant in result.contestants:
+        mine = [int(r["ns"]) for r in rows if r["artifact"] == contestant.format]
+        assert mine == contestant.samples
+
+
+def test_pyperf_json() -> None:
+    """The suite of pyperf's documentation: benchmarks with a name, runs with values in seconds."""
+    result = made(saved_model=10.0, tflite=4.0)
+    suite = json.loads(exporting.as_pyperf(result))
+    assert suite["version"] == "1.0"
+    assert [b["metadata"]["name"] for b in suite["benchmarks"]] == ["saved_model", "tflite"]
+    values = [value for run in suite["benchmarks"][1]["runs"] for value in run["values"]]
+    assert values == pytest.approx([ns / 1e9 for ns in result.contestants[1].samples])
+    assert suite["benchmarks"][1]["runs"][0]["warmups"] == [[1, 0.0048]] * 5
+    assert suite["metadata"]["unit"] == "second"
+
+
+def test_prometheus_text() -> None:
+    text = exporting.as_prometheus(made(saved_model=10.0, tflite=4.0))
+    assert "# TYPE edgefreeze_latency_seconds gauge" in text
+    line = next(li for li in text.splitlines() if 'artifact="tflite"' in li and 'quantile="0.5"' in li)
+    assert float(line.rpartition(" ")[2]) == pytest.approx(0.004, rel=0.05)
+    assert 'quantile="0.99"' not in text, "200 samples cannot state it"
+    assert text.endswith("\n")
