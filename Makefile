@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
-ALONE := tests/test_demo.py tests/deploy/test_lab.py tests/lab
+ALONE := tests/test_demo.py tests/deploy/test_lab.py tests/lab tests/device/test_duel.py tests/deploy/test_bench.py
 
 .PHONY: demo test test-fast test-all test-faults check lock clean
 

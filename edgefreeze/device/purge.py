@@ -7,7 +7,7 @@ from edgefreeze.device import files
 from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.session import Session
 
-OURS = ("apps", "runtimes", "store", "cache", "trust", "helper")
+OURS = ("apps", "runtimes", "prepared.json", "store", "cache", "bench", "trust", "helper")
 """All that we put into the root folder, in the order in which it goes: what a cut leaves is purged again."""
 
 
@@ -44,9 +44,11 @@ def _measure(root: str) -> Tuple[int, int]:
     """Files of ours and their bytes; content that is linked to several places counts once."""
     seen: Dict[Tuple[int, int], int] = {}
     for name in OURS:
-        for folder, _, names in os.walk(os.path.join(root, name)):
-            for entry in names:
-                info = os.lstat(os.path.join(folder, entry))
+        top = os.path.join(root, name)
+        inside = [os.path.join(folder, entry) for folder, _, names in os.walk(top) for entry in names]
+        for path in inside or [top]:
+            if not os.path.isdir(path) and os.path.lexists(path):
+                info = os.lstat(path)
                 seen[info.st_dev, info.st_ino] = info.st_size
     return len(seen), sum(seen.values())
 
