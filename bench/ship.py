@@ -1,9 +1,9 @@
-"""Bringing a release to a device beside what others bring files with, in one run, the contestants taking turns.
+"""Bringing a release to a device beside what others bring files with, in one run, by turns.
 
     python bench/ship.py [--rounds 5] [--only loopback,first,unchanged,memory]
 
-    loopback    128 MB of float32, over loopback: `ssh cat` with aes128-gcm, paramiko's put, and our put: hashed
-                on arrival, synced, under its digest
+    loopback    128 MB of float32, over loopback: `ssh cat` with aes128-gcm, paramiko's put, and our put:
+                hashed on arrival, synced, under its digest
     first       the same kind of content, 16 MB and 40 small files, over 20 Mbit/s with 50 ms there and back:
                 scp -r, rsync -a, and a first ship: helper sent, read back, switched
     unchanged   the same ship again: nothing to send, a cold start; and over a connection that is held open
@@ -82,7 +82,9 @@ class Bench:
 
     def device(self, root: Path) -> Device:
         """The board as the inventory has it."""
-        return Device(name="board", target="x86", transport="ssh", host="board", python=sys.executable, root=str(root))
+        return Device(
+            name="board", target="x86", transport="ssh", host="board", python=sys.executable, root=str(root)
+        )
 
 
 def content(folder: Path, size: int, small: int) -> Path:
@@ -140,16 +142,18 @@ def put(bench: Bench, root: Path, files: list[Path], digests: dict[Path, str]) -
     with connect(bench.device(root)) as helper:
         rows = [[digests[f], f.stat().st_size] for f in files]
         assert len(helper.request("missing", {"digests": rows})["missing"]) == len(files)
-        helper.put((Upload(digests[f], f.stat().st_size, lambda f=f: f.open("rb")) for f in files), lambda n: None)  # type: ignore[misc]
+        helper.put(
+            (Upload(digests[f], f.stat().st_size, lambda f=f: f.open("rb")) for f in files), lambda n: None
+        )  # type: ignore[misc]
         helper.request("commit")
 
 
 def paramiko_put(bench: Bench, source: Path, target: Path) -> None:
     """The textbook's way."""
     client = paramiko.SSHClient()
-    client.set_missing_host_key_policy(paramiko.AutoAddPolicy())  # noqa: S507 - our own server, a moment old
-    client.connect("127.0.0.1", bench.server.port, key_filename=str(bench.server.folder / "key"), look_for_keys=False,
-                   allow_agent=False)  # fmt: skip
+    client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+    key = str(bench.server.folder / "key")
+    client.connect("127.0.0.1", bench.server.port, key_filename=key, look_for_keys=False, allow_agent=False)
     with client.open_sftp() as sftp:
         sftp.put(str(source), str(target))
     client.close()
@@ -157,7 +161,7 @@ def paramiko_put(bench: Bench, source: Path, target: Path) -> None:
 
 def run(command: list[str], source: Path | None = None) -> None:
     """A command of others."""
-    with source.open("rb") if source else open(os.devnull, "rb") as stdin:
+    with source.open("rb") if source else Path(os.devnull).open("rb") as stdin:
         subprocess.run(command, stdin=stdin, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -188,7 +192,9 @@ def loopback(bench: Bench, count: int) -> dict[str, list[float]]:
     def cat() -> None:
         run(["ssh", *options, "-c", "aes128-gcm@openssh.com", "board", f"cat > {target}"], file)
 
-    return rounds({"edgefreeze": ours, "ssh cat": cat, "paramiko put": lambda: paramiko_put(bench, file, target)}, count)
+    return rounds(
+        {"edgefreeze": ours, "ssh cat": cat, "paramiko put": lambda: paramiko_put(bench, file, target)}, count
+    )
 
 
 def first(bench: Bench, count: int) -> dict[str, list[float]]:
@@ -279,7 +285,9 @@ def main() -> int:
                 raw["loopback"] = found = loopback(bench, given.rounds)
                 _print(found)
                 lines.append(("128 MB, × ssh cat", ratio(found, "ssh cat"), LIMITS["ssh"], True))
-                lines.append(("128 MB, × paramiko put", ratio(found, "paramiko put"), LIMITS["paramiko"], True))
+                lines.append(
+                    ("128 MB, × paramiko put", ratio(found, "paramiko put"), LIMITS["paramiko"], True)
+                )
             if "first" in wanted:
                 raw["first"] = found = first(bench, given.rounds)
                 _print(found)
@@ -288,8 +296,17 @@ def main() -> int:
             if "unchanged" in wanted:
                 raw["unchanged"] = found = unchanged(bench, given.rounds)
                 _print(found)
-                lines.append(("unchanged, cold, s", statistics.median(found["cold start"]), LIMITS["cold_s"], False))
-                lines.append(("unchanged, held, s", statistics.median(found["held connection"]), LIMITS["held_s"], False))
+                lines.append(
+                    ("unchanged, cold, s", statistics.median(found["cold start"]), LIMITS["cold_s"], False)
+                )
+                lines.append(
+                    (
+                        "unchanged, held, s",
+                        statistics.median(found["held connection"]),
+                        LIMITS["held_s"],
+                        False,
+                    )
+                )
             if "memory" in wanted:
                 raw["memory_bytes"] = peak = memory(bench)
                 lines.append(("helper's memory at 1 GB, MiB", peak / 2**20, LIMITS["memory"] / 2**20, False))
@@ -297,7 +314,8 @@ def main() -> int:
             bench.close()
     for what, value, limit, least in lines:
         good = value >= limit if least else value <= limit
-        print(f"{what:38s} {value:8.3f}   {'at least' if least else 'at most'} {limit:g}: {'held' if good else 'MISSED'}")
+        bound = f"{'at least' if least else 'at most'} {limit:g}"
+        print(f"{what:38s} {value:8.3f}   {bound}: {'held' if good else 'MISSED'}")
     file = keep("ship", facts, {"limits": LIMITS, "seed": SEED, "link": [BITS_PER_S, ROUND_TRIP_S], **raw})
     print(f"raw: {file.relative_to(ROOT)}")
     return 0
@@ -305,7 +323,8 @@ def main() -> int:
 
 def _print(seconds: dict[str, list[float]]) -> None:
     for name, values in seconds.items():
-        print(f"  {name:20s} median {statistics.median(values):7.3f} s  ({min(values):.3f} to {max(values):.3f})")
+        between = f"{min(values):.3f} to {max(values):.3f}"
+        print(f"  {name:20s} median {statistics.median(values):7.3f} s  ({between})")
 
 
 if __name__ == "__main__":

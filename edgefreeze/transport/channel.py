@@ -132,7 +132,11 @@ def _explain(line: bytes, stream: Stream, where: str) -> dict[str, Any]:
             found=text,
             next='set python = "/path/to/python3" for this device in edgefreeze.toml',
         )
-    code = said["error"] if said["error"] in ("store-io", "disk-space", "digest-mismatch") else "helper-no-greeting"
+    code = (
+        said["error"]
+        if said["error"] in ("store-io", "disk-space", "digest-mismatch")
+        else "helper-no-greeting"
+    )
     raise Failure(code, f"{where}: the helper could not be installed: {text}", found=text, retry_safe=True)
 
 

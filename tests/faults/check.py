@@ -58,7 +58,9 @@ def require_named(failure: BaseException | None) -> None:
         return
     require(isinstance(failure, Failure), f"not one of our errors: {failure!r}")
     assert isinstance(failure, Failure)
-    require(failure.code not in ("internal", "device-internal"), f"{failure.code}: {failure} {failure.detail}")
+    require(
+        failure.code not in ("internal", "device-internal"), f"{failure.code}: {failure} {failure.detail}"
+    )
     require(failure.device_state, f"{failure.code} does not name the device's state: {failure.message}")
     whole = " ".join(str(v) for v in vars_of(failure).values())
     require(SECRET not in whole, "a secret stands in the error")

@@ -22,7 +22,11 @@ CLIENT_S = 30.0
 
 def lacks() -> str | None:
     """Why there is no server, None where there is."""
-    return None if shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin") else "no sshd is installed"
+    return (
+        None
+        if shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
+        else "no sshd is installed"
+    )
 
 
 def through(site: Site, proxy: Proxy) -> None:

@@ -146,7 +146,10 @@ def _client(site: Site, dice: random.Random) -> int:
 def _holder(case: Case, site: Site) -> Attempt:
     """Somebody holds the lock, and is stopped or killed."""
     holder = site.connect()
-    pid = holder.request("open_app", {"app": "cam", "who": "the holder", "mode": "write"}) and holder.request("ping")["pid"]
+    pid = (
+        holder.request("open_app", {"app": "cam", "who": "the holder", "mode": "write"})
+        and holder.request("ping")["pid"]
+    )
     if case.place == "stopped":
         os.kill(pid, signal.SIGSTOP)
         site.stack.callback(holder.close)
@@ -158,7 +161,9 @@ def _holder(case: Case, site: Site) -> Attempt:
     if case.place == "killed":
         check.require(failure is None, f"a lock outlived its holder: {failure}")
     else:
-        check.require(failure is not None and failure.code == "locked", f"the lock was not respected: {failure}")
+        check.require(
+            failure is not None and failure.code == "locked", f"the lock was not respected: {failure}"
+        )
         check.require("the holder" in str(failure), f"it does not say who holds it: {failure}")
     if case.place == "stopped":
         os.kill(pid, signal.SIGKILL)

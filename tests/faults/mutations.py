@@ -1,6 +1,6 @@
 """Each fsync and each rename of the device's code is taken away in turn, and order.py must notice.
 
-    python -m tests.faults.mutations [--list]
+python -m tests.faults.mutations [--list]
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def mutants() -> Iterator[Mutant]:
     for path in sorted(DEVICE.rglob("*.py")):
         source = path.read_text()
         for call in _calls(source):
-            yield Mutant(path.relative_to(DEVICE).as_posix(), call.lineno, _name(call), _without(source, call))
+            yield Mutant(
+                path.relative_to(DEVICE).as_posix(), call.lineno, _name(call), _without(source, call)
+            )
     program = bootstrap._PROGRAM.lstrip("\n")
     for call in _calls(program):
         yield Mutant("bootstrap", call.lineno, _name(call), _without(program, call))
@@ -84,7 +86,9 @@ def write_requests(folder: Path) -> Path:
     """What order.py's scenarios ask, as JSON."""
     key = folder / "signer"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "t", "-f", str(key)], check=True)
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "u", "-f", str(folder / "u")], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "u", "-f", str(folder / "u")], check=True
+    )
     tree = {"package/__init__.py": b"", "package/deep/module.py": b"x = 1\n", "bin/tool": b"#!/bin/sh\n"}
     listing = sorted([p, _sha(d), len(d), p.startswith("bin")] for p, d in tree.items())
     big = 2 << 20

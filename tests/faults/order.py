@@ -15,13 +15,15 @@ POSIX allows: what was written is lost unless its file was fsynced, and a name u
     unsigned     an envelope is replaced when it is durable that the signature of the old one is gone
 """
 
+import contextlib
 import errno
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, List, Set, Tuple
+from collections.abc import Callable
+from typing import Any
 
-Key = Tuple[int, int]
+Key = tuple[int, int]
 GARBAGE = ("staging", "trash", "tmp", "partial", "cache")
 VOLATILE = ("lock",)
 
@@ -35,15 +37,26 @@ class Disk:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self.dirty: Dict[Key, str] = {}
-        self.changed: Dict[Key, Dict[str, str]] = {}
-        self.moved_from: Set[Key] = set()
-        self.real: Dict[str, Callable[..., Any]] = {}
+        self.dirty: dict[Key, str] = {}
+        self.changed: dict[Key, dict[str, str]] = {}
+        self.moved_from: set[Key] = set()
+        self.real: dict[str, Callable[..., Any]] = {}
         self.links = True
 
     def install(self) -> None:
         """Watch the functions of os."""
-        for name in ("open", "write", "ftruncate", "fsync", "rename", "link", "symlink", "mkdir", "unlink", "rmdir"):
+        for name in (
+            "open",
+            "write",
+            "ftruncate",
+            "fsync",
+            "rename",
+            "link",
+            "symlink",
+            "mkdir",
+            "unlink",
+            "rmdir",
+        ):
             self.real[name] = getattr(os, name)
             setattr(os, name, getattr(self, "_" + name))
 
@@ -79,7 +92,7 @@ class Disk:
 
     def _rename(self, source: str, target: str) -> None:
         if not self._garbage(target):
-            self._require_durable(source, "published: %s becomes %s" % (self._short(source), self._short(target)))
+            self._require_durable(source, f"published: {self._short(source)} becomes {self._short(target)}")
             self._require_order(source, target)
             if os.path.basename(os.path.dirname(source)) == "staging":
                 self.moved_from.add(_key(os.path.dirname(source)))
@@ -141,7 +154,7 @@ class Disk:
             return
         for inside, _, names in os.walk(path):
             if self.changed.get(_key(inside)):
-                raise Violation("%s, and the names in %s are volatile" % (rule, self._short(inside)))
+                raise Violation(f"{rule}, and the names in {self._short(inside)} are volatile")
             for name in names:
                 self._require_file(os.path.join(inside, name), rule)
         if not os.path.isdir(path):
@@ -149,9 +162,9 @@ class Disk:
 
     def _require_file(self, path: str, rule: str) -> None:
         if not os.path.islink(path) and _key(path) in self.dirty:
-            raise Violation("%s, and the content of %s is volatile" % (rule, self._short(path)))
+            raise Violation(f"{rule}, and the content of {self._short(path)} is volatile")
 
-    def _pending(self, folder: str, name: str, how: Tuple[str, ...] = ("added", "removed")) -> bool:
+    def _pending(self, folder: str, name: str, how: tuple[str, ...] = ("added", "removed")) -> bool:
         return self.changed.get(_key(folder), {}).get(name) in how
 
     def _require_order(self, source: str, target: str) -> None:
@@ -182,20 +195,22 @@ class Disk:
         for inside, _, names in os.walk(self.root):
             if self._garbage(os.path.join(inside, "x")):
                 if _key(inside) in self.moved_from:
-                    raise Violation("answered: %s: %s is not synced" % (what, self._short(inside)))
+                    raise Violation(f"answered: {what}: {self._short(inside)} is not synced")
                 continue
             pending = self.changed.get(_key(inside), {})
             lost = [n for n, how in pending.items() if how == "added" and n not in VOLATILE]
             if lost:
-                raise Violation("answered: %s: names in %s are volatile: %s" % (what, self._short(inside), lost))
+                raise Violation(f"answered: {what}: names in {self._short(inside)} are volatile: {lost}")
             if "current" in pending or (pending.get("trash") or pending.get("allowed_signers")) == "removed":
-                raise Violation("answered: %s: what went may come back" % what)
-            gone = [n for n, how in pending.items() if how == "removed" and os.path.basename(inside) == "releases"]
+                raise Violation(f"answered: {what}: what went may come back")
+            gone = [
+                n for n, how in pending.items() if how == "removed" and os.path.basename(inside) == "releases"
+            ]
             if gone:
-                raise Violation("answered: %s: a release that went may come back" % what)
+                raise Violation(f"answered: {what}: a release that went may come back")
             for name in names:
                 if name not in VOLATILE:
-                    self._require_file(os.path.join(inside, name), "answered: %s" % what)
+                    self._require_file(os.path.join(inside, name), f"answered: {what}")
 
 
 def _key(path: str) -> Key:
@@ -206,14 +221,14 @@ def _key(path: str) -> Key:
 class Board:
     """A device that is asked by function calls, with a new session wherever one begins."""
 
-    def __init__(self, root: str, disk: Disk, given: Dict[str, Any]) -> None:
+    def __init__(self, root: str, disk: Disk, given: dict[str, Any]) -> None:
         from edgefreeze.device import session
 
         self._session = session
         self.disk, self.given, self.root = disk, given, root
         self.session = session.Session(root, "program")
 
-    def ask(self, op: str, args: Dict[str, Any], blob: bytes = b"") -> Dict[str, Any]:
+    def ask(self, op: str, args: dict[str, Any], blob: bytes = b"") -> dict[str, Any]:
         """One request, answered."""
         from edgefreeze.device import ops
 
@@ -230,14 +245,14 @@ class Board:
         self.session = self._session.Session(self.root, "program")
         self.ask("open_app", {"app": "cam", "who": "tester", "mode": "write"})
 
-    def bring(self, name: str, **more: Any) -> Dict[str, Any]:
+    def bring(self, name: str, **more: Any) -> dict[str, Any]:
         """Put and stage a release; how it is named in requests."""
         release = self.given[name]
         self.put(release)
         self.ask("stage", {**release["args"], **more})
         return dict(release["named"])
 
-    def put(self, release: Dict[str, Any]) -> None:
+    def put(self, release: dict[str, Any]) -> None:
         """Put its contents, as far as they are missing."""
         for sha256, data in release["contents"]:
             self.ask("put", {"sha256": sha256, "bytes": len(data) // 2}, bytes.fromhex(data))
@@ -337,10 +352,8 @@ def large(board: Board) -> None:
         yield data[:1000]
         raise EndOfStream("gone")
 
-    try:
+    with contextlib.suppress(EndOfStream):
         store.put(sha256, len(data), torn())
-    except EndOfStream:
-        pass
     assert store.missing([(sha256, len(data))])[1] == {sha256: 1000}
     assert store.put(sha256, len(data), iter([data[1000:]]), 1000)
     for other, text in board.given["many"]:
@@ -359,7 +372,9 @@ def large(board: Board) -> None:
 def bootstrap(board: Board) -> None:
     """The helper itself is brought."""
     program, data = board.given["bootstrap"], b"the helper"
-    ask = json.dumps({"sha256": board.given["helper"], "bytes": len(data), "root": board.root}).encode() + b"\n"
+    ask = (
+        json.dumps({"sha256": board.given["helper"], "bytes": len(data), "root": board.root}).encode() + b"\n"
+    )
     near, far = os.pipe()
     board.disk.real["write"](far, ask + data)
     os.close(far)
@@ -400,7 +415,7 @@ def bootstrap(board: Board) -> None:
 
     os.fdopen = Written  # type: ignore[assignment]
     try:
-        exec(program, {"__name__": "__main__"})  # noqa: S102
+        exec(program, {"__name__": "__main__"})
     except SystemExit as end:
         assert end.code == 0, end.code
     else:
@@ -409,7 +424,7 @@ def bootstrap(board: Board) -> None:
         os.fdopen = real
 
 
-SCENARIOS: List[Callable[[Board], None]] = [everyday, damaged, without_links, large, bootstrap]
+SCENARIOS: list[Callable[[Board], None]] = [everyday, damaged, without_links, large, bootstrap]
 
 
 def main(package: str, requests: str, root: str, wanted: str) -> int:
@@ -424,10 +439,10 @@ def main(package: str, requests: str, root: str, wanted: str) -> int:
     try:
         next(s for s in SCENARIOS if s.__name__ == wanted)(Board(disk.root, disk, given))
     except Violation as broken:
-        print("VIOLATION %s: %s" % (wanted, broken))
+        print(f"VIOLATION {wanted}: {broken}")
         return 1
     except Exception as error:
-        print("FAILED %s: %s: %s" % (wanted, type(error).__name__, error))
+        print(f"FAILED {wanted}: {type(error).__name__}: {error}")
         return 2
     finally:
         disk.remove()

@@ -3,4 +3,11 @@
 from . import connection, filesystems, flips, misbehaviour, surroundings, syscalls
 from .cases import Kind
 
-KINDS: list[Kind] = [*syscalls.KINDS, *connection.KINDS, *flips.KINDS, *filesystems.KINDS, *surroundings.KINDS, *misbehaviour.KINDS]
+KINDS: list[Kind] = [
+    *syscalls.KINDS,
+    *connection.KINDS,
+    *flips.KINDS,
+    *filesystems.KINDS,
+    *surroundings.KINDS,
+    *misbehaviour.KINDS,
+]

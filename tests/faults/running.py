@@ -116,7 +116,10 @@ def _report(world: World, kinds: list[Kind], given: argparse.Namespace, scratch:
         return 0
     done = _read(given.results)
     left = [case for case in cases if case.id not in done]
-    print(f"{len(cases)} cases, seed {given.seed}, shard {given.shard}; {len(cases) - len(left)} are done", flush=True)
+    print(
+        f"{len(cases)} cases, seed {given.seed}, shard {given.shard}; {len(cases) - len(left)} are done",
+        flush=True,
+    )
     results = [done[case.id] for case in cases if case.id in done]
     started = last = time.monotonic()
     for result in run_all(world, left, given.jobs, scratch):

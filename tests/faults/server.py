@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import select
@@ -72,7 +73,10 @@ class Server:
         folder.mkdir()
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
         made = subprocess.run(
-            ["dropbearkey", "-t", "ed25519", "-f", folder / "host"], check=True, capture_output=True, text=True
+            ["dropbearkey", "-t", "ed25519", "-f", folder / "host"],
+            check=True,
+            capture_output=True,
+            text=True,
         )
         line = next(line for line in made.stdout.splitlines() if line.startswith("ssh-ed25519 "))
         (folder / "host.pub").write_text(line + "\n")
@@ -155,23 +159,20 @@ class Proxy:
         far = socket.create_connection(("127.0.0.1", self._target))
         for sock in (near, far):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with near, far:
-            try:
-                self._pass_on(near, far)
-            except OSError:
-                pass
+        with near, far, contextlib.suppress(OSError):
+            self._pass_on(near, far)
 
     def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
         ends = {near: (far, UP), far: (near, DOWN)}
         while True:
             ready, _, _ = select.select([near, far, self._end], [], [])
             if self._end in ready:
-                return
+                return None
             for sock in ready:
                 other, direction = ends[sock]  # type: ignore[index]
                 data = sock.recv(65536)
                 if not data:
-                    return
+                    return None
                 left = self._offset - self.passed[direction]
                 if direction == self._direction and self._action and 0 <= left < len(data):
                     self.struck = True

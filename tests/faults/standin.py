@@ -7,7 +7,7 @@ or it misbehaves as its text says.
 
 import hashlib
 
-NUMPY = '''
+NUMPY = """
 import ast, types
 
 class dtype:
@@ -60,9 +60,9 @@ _OBJECT.hasobject = True
 lib = types.SimpleNamespace(format=types.SimpleNamespace(
     read_magic=read_magic, read_array_header_1_0=read_array_header_1_0,
     read_array_header_2_0=read_array_header_1_0))
-'''
+"""
 
-INTERPRETER = '''
+INTERPRETER = """
 import hashlib, os, sys, time
 import numpy
 
@@ -113,7 +113,7 @@ class Interpreter:
         found = numpy.empty((1,), dtype=object)
         found[0] = digest
         return found
-'''
+"""
 
 FILES = {
     "ai_edge_litert/__init__.py": b"",

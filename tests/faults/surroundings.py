@@ -193,7 +193,9 @@ def _clock(case: Case, site: Site) -> Attempt:
 def _lacks_dropbear() -> str | None:
     if shutil.which("dropbear") is None:
         return "dropbear is not installed"
-    return filesystems.cannot_mount() or (None if Path("~/.ssh").expanduser().is_dir() else "there is no ~/.ssh")
+    return filesystems.cannot_mount() or (
+        None if Path("~/.ssh").expanduser().is_dir() else "there is no ~/.ssh"
+    )
 
 
 KINDS = [

@@ -45,7 +45,9 @@ def lacks() -> str | None:
     return None if tried.returncode == 0 else f"strace cannot trace here: {tried.stderr.strip()[-200:]}"
 
 
-def traced(folder: Path, inject: str | None, calls: tuple[str, ...] = CHANGES, python: str = sys.executable) -> str:
+def traced(
+    folder: Path, inject: str | None, calls: tuple[str, ...] = CHANGES, python: str = sys.executable
+) -> str:
     """A "python" that runs under strace; its log is folder/strace.log. Only its main thread is traced, in
     which all that changes the disk is done, and none of the processes that it starts."""
     options = ["-qq", "-o", str(folder / "strace.log"), "-e", "trace=" + ",".join("?" + c for c in calls)]

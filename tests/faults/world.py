@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import py_compile
 import re
 import shutil
@@ -125,9 +126,7 @@ def helper_program(folder: Path, changes: dict[str, dict[str, str]]) -> tuple[by
                 str(plain), str(compiled), info.filename, doraise=True,
                 invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
             )  # fmt: skip
-            new.writestr(
-                zipfile.ZipInfo(info.filename + "c", (1980, 1, 1, 0, 0, 0)), compiled.read_bytes()
-            )
+            new.writestr(zipfile.ZipInfo(info.filename + "c", (1980, 1, 1, 0, 0, 0)), compiled.read_bytes())
     data = out.getvalue()
     return data, sha(data)
 
@@ -230,7 +229,7 @@ class World:
         meta = pack.Meta(
             release.manifest_text.encode(), release.envelope_text.encode(), release.signature,
             {
-                "schema": 1, "machine": os.uname().machine, "python": "%d.%d" % sys.version_info[:2],
+                "schema": 1, "machine": os.uname().machine, "python": ".".join(platform.python_version_tuple()[:2]),
                 "runtimes": trees, "trees": {self.plan.tree.id: self.plan.tree.listing()},
             },
         )  # fmt: skip
@@ -273,7 +272,9 @@ class Site:
 
     def device(self) -> Device:
         """How the host's inventory has it."""
-        where = {"transport": "ssh", "host": "board"} if self.over_ssh else {"transport": "local", "host": None}
+        where = (
+            {"transport": "ssh", "host": "board"} if self.over_ssh else {"transport": "local", "host": None}
+        )
         return Device(name="board", target="x86", python=self.python, root=str(self.root), **where)  # type: ignore[arg-type]
 
     def connect(self) -> client.Helper:
@@ -324,7 +325,7 @@ class Site:
     def current(self) -> str | None:
         """The release that `current` names."""
         try:
-            return os.readlink(self.app / "current").removeprefix("releases/")
+            return str((self.app / "current").readlink()).removeprefix("releases/")
         except OSError:
             return None
 
