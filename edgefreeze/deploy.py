@@ -169,16 +169,18 @@ def _ship(
     clock: _Clock,
 ) -> Outcome:
     release, target = built.release, request.target
-    with clock("plan"):
-        ship = session.ask_missing(helper, release, plans)
-        check_space(ship, facts, target.limits.keep_free_mb, helper.where)
-    outcome = _outcome(request, built, ship, facts)
     if request.dry_run:
+        with clock("plan"):
+            ship = session.ask_missing(helper, release, plans)
+            check_space(ship, facts, target.limits.keep_free_mb, helper.where)
+        outcome = _outcome(request, built, ship, facts)
         outcome.active = _active_there(helper, request.app)
         outcome.previous = outcome.active
         return outcome
-    with clock("lock"):
-        before, trust = session.open_app(helper, request.app, who())
+    with clock("plan"):
+        before, trust, ship = session.open_and_ask(helper, request.app, who(), release, plans)
+        check_space(ship, facts, target.limits.keep_free_mb, helper.where)
+    outcome = _outcome(request, built, ship, facts)
     outcome.previous, outcome.active = before.active, before.active
     if request.sign is not None:
         with clock("sign"):
@@ -192,6 +194,18 @@ def _ship(
             ship = replace(ship, release=release)
             outcome.signer = signing.signer(release)
     admission.require_welcome(trust, outcome.signer, helper.where, helper.state_sentence())
+    if (
+        before.active == release.id
+        and not (ship.bring or request.bench or release.signature)
+        and built.evaluation is None
+    ):
+        with clock("verify"):
+            outcome.selftest, after = session.renew(
+                helper, ship, facts, runtimes.table().runner, progress, threads=target.bench.threads,
+                unverified=outcome.unverified, service=request.service, keep=target.limits.keep_releases,
+            )  # fmt: skip
+        outcome.active, outcome.previous, outcome.bytes_saved = after.active, after.previous, ship.bytes_total
+        return outcome
     with clock("send"):
         _announce(ship, helper, progress)
         outcome.bytes_sent = session.send(helper, ship, progress, request.rate)
@@ -219,7 +233,7 @@ def _ship(
             outcome.choice = choice.fastest(outcome.bench, memory_bytes=target.limits.memory_bytes)
     _pass_gates(request, helper, release, outcome, known=known)
     with clock("activate"):
-        after: AppState = session.activate(
+        after = session.activate(
             helper,
             release,
             progress,

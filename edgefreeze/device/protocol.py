@@ -84,6 +84,17 @@ def write_blob(stream: BinaryIO, data: bytes) -> None:
 
 def read_exactly(stream: BinaryIO, count: int) -> bytes:
     """Read exactly count bytes, or raise EndOfStream."""
+    readinto = getattr(stream, "readinto", None)
+    if readinto is not None:
+        # One buffer: a pipe gives little at a time, and a buffer for each part would leave memory in shreds.
+        whole = bytearray(count)
+        view = memoryview(whole)
+        while view:
+            got = readinto(view)
+            if not got:
+                raise EndOfStream("the stream ended %d bytes short of a frame" % len(view))
+            view = view[got:]
+        return bytes(whole)
     parts = []
     left = count
     while left:

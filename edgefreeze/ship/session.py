@@ -90,8 +90,31 @@ def open_app(helper: Helper, app: str, who: str) -> tuple[AppState, Trust]:
 
     Raises Failure locked.
     """
-    result = helper.request("open_app", {"app": app, "who": who, "mode": "write"})
+    return _opened(helper, helper.request("open_app", _opening(app, who)))
+
+
+def _opening(app: str, who: str) -> dict[str, Any]:
+    return {"app": app, "who": who, "mode": "write"}
+
+
+def _opened(helper: Helper, result: dict[str, Any]) -> tuple[AppState, Trust]:
     return app_state(result), Trust.of(result.get("trust"), helper.where)
+
+
+def open_and_ask(
+    helper: Helper, app: str, who: str, release: Release, runtimes: tuple[RuntimePlan, ...]
+) -> tuple[AppState, Trust, ShipPlan]:
+    """open_app and ask_missing, in one round trip where no runtime is brought, and in two where one is."""
+    trees = [r.tree for r in runtimes if r.tree is not None]
+    asks = [("open_app", _opening(app, who)), *(("has_tree", {"id": tree.id}) for tree in trees)]
+    if not trees:
+        opened, missing = helper.requests([*asks, ("missing", _wanted(release, runtimes))])
+        return *_opened(helper, opened), _planned(helper, release, runtimes, missing)
+    opened, *found = helper.requests(asks)
+    there = {tree.id for tree, has in zip(trees, found, strict=True) if has.get("present") is True}
+    absent = tuple(r for r in runtimes if r.tree is None or r.tree.id not in there)
+    missing = helper.request("missing", _wanted(release, absent))
+    return *_opened(helper, opened), _planned(helper, release, runtimes, missing)
 
 
 def app_state(result: dict[str, Any]) -> AppState:
@@ -128,8 +151,16 @@ def ask_missing(helper: Helper, release: Release, runtimes: tuple[RuntimePlan, .
         if r.tree and helper.request("has_tree", {"id": r.tree.id}).get("present") is True
     }
     absent = tuple(r for r in runtimes if r.tree is None or r.tree.id not in there)
-    content = everything(release, absent)
-    result = helper.request("missing", {"digests": [[c.sha256, c.bytes] for c in content]})
+    return _planned(helper, release, runtimes, helper.request("missing", _wanted(release, absent)))
+
+
+def _wanted(release: Release, runtimes: tuple[RuntimePlan, ...]) -> dict[str, Any]:
+    return {"digests": [[c.sha256, c.bytes] for c in everything(release, runtimes)]}
+
+
+def _planned(
+    helper: Helper, release: Release, runtimes: tuple[RuntimePlan, ...], result: dict[str, Any]
+) -> ShipPlan:
     missing = result.get("missing")
     if not isinstance(missing, list) or not all(isinstance(m, str) for m in missing):
         raise Failure("protocol", f"{helper.where}: the list of missing content makes no sense")
@@ -196,20 +227,27 @@ def stage(
             progress.advance(now - done)
             done = now
 
+    result = helper.request("stage", _staging(ship, facts, runner, passing=passing), on_event=on_event)
+    _require_staged(helper, ship.release, result, progress)
+    return result.get("known") is True
+
+
+def _staging(
+    ship: ShipPlan, facts: DeviceFacts, runner: dict[str, str], *, passing: bool = False
+) -> dict[str, Any]:
     release = ship.release
     signed = {} if release.signature is None else {"signature": release.signature, "enrol": True}
-    result = helper.request(
-        "stage",
-        {
-            "app": release.manifest["app"],
-            "manifest": release.manifest_text,
-            "envelope": release.envelope_text,
-            "binding": binding(facts, ship.runtimes, runner),
-            **signed,
-            **({"passing": True} if passing else {}),
-        },
-        on_event=on_event,
-    )
+    return {
+        "app": release.manifest["app"],
+        "manifest": release.manifest_text,
+        "envelope": release.envelope_text,
+        "binding": binding(facts, ship.runtimes, runner),
+        **signed,
+        **({"passing": True} if passing else {}),
+    }
+
+
+def _require_staged(helper: Helper, release: Release, result: dict[str, Any], progress: Progress) -> None:
     if result.get("release") != release.id:
         raise Failure(
             "protocol",
@@ -221,7 +259,6 @@ def stage(
             f"{helper.where} enrolled the signer: from now on it takes releases only that are"
             f" {clean(str(result.get('signed')), 200)} (edgefreeze trust)"
         )
-    return result.get("known") is True
 
 
 def self_test(helper: Helper, release: Release, *, threads: int, progress: Progress) -> tuple[SelfTest, ...]:
@@ -232,7 +269,13 @@ def self_test(helper: Helper, release: Release, *, threads: int, progress: Progr
     """
     progress.step("selftest", "self-test on the device")
     app = release.manifest["app"]
-    tests, passed = tested(helper, app, release.id, threads=threads)
+    result = helper.request("selftest", {"app": app, "release": release.id, "threads": threads})
+    return _passed(helper, release, result)
+
+
+def _passed(helper: Helper, release: Release, result: dict[str, Any]) -> tuple[SelfTest, ...]:
+    app = release.manifest["app"]
+    tests, passed = _decoded(helper, result)
     bad = [t for t in tests if not t.ok]
     if (
         bad
@@ -255,7 +298,10 @@ def self_test(helper: Helper, release: Release, *, threads: int, progress: Progr
 def tested(helper: Helper, app: str, release: str, *, threads: int) -> tuple[tuple[SelfTest, ...], bool]:
     """(how every artifact of a release that is on the device does there, whether the device takes it for
     passed). Raises Failure no-release, protocol."""
-    result = helper.request("selftest", {"app": app, "release": release, "threads": threads})
+    return _decoded(helper, helper.request("selftest", {"app": app, "release": release, "threads": threads}))
+
+
+def _decoded(helper: Helper, result: dict[str, Any]) -> tuple[tuple[SelfTest, ...], bool]:
     try:
         tests = msgspec.convert(result.get("artifacts"), tuple[SelfTest, ...], strict=False)
     except msgspec.ValidationError as error:
@@ -311,13 +357,7 @@ def activate(
     Raises Failure hook-failed, health-failed: the device runs what it ran; rollback-failed.
     """
     progress.step("activate", f"switching to {short(release.id)}")
-    args: dict[str, Any] = {"app": release.manifest["app"], "release": release.id}
-    if prefer is not None:
-        args["prefer"] = prefer
-    if unverified:
-        args |= {"allow_unverified": True, "detail": "unverified: " + ", ".join(unverified)}
-    if service is not None:
-        args["service"] = msgspec.to_builtins(service)
+    args = _activating(release, prefer, unverified, service)
 
     def on_event(event: dict[str, Any]) -> None:
         if event.get("kind") == "service":
@@ -331,3 +371,47 @@ def activate(
         if failure.code in ("hook-failed", "health-failed", "rollback-failed"):
             failure.fields = {"release": release.id, "rolled_back": True}
         raise
+
+
+def _activating(
+    release: Release, prefer: str | None, unverified: tuple[str, ...], service: Service | None
+) -> dict[str, Any]:
+    args: dict[str, Any] = {"app": release.manifest["app"], "release": release.id}
+    if prefer is not None:
+        args["prefer"] = prefer
+    if unverified:
+        args |= {"allow_unverified": True, "detail": "unverified: " + ", ".join(unverified)}
+    if service is not None:
+        args["service"] = msgspec.to_builtins(service)
+    return args
+
+
+def renew(
+    helper: Helper,
+    ship: ShipPlan,
+    facts: DeviceFacts,
+    runner: dict[str, str],
+    progress: Progress,
+    *,
+    threads: int,
+    unverified: tuple[str, ...],
+    service: Service | None,
+    keep: int,
+) -> tuple[tuple[SelfTest, ...], AppState]:
+    """All the steps of a ship of what is active there already and lacks nothing, in one round trip.
+
+    It is read back, hashed and mended as ever; the self-test is the one on record, where that still holds.
+    Raises as stage, self_test and activate do.
+    """
+    progress.step("verify", "reading back and hashing on the device; nothing has changed")
+    release, app = ship.release, ship.release.manifest["app"]
+    test = {"app": app, "release": release.id, "threads": threads, "recorded": True}
+    asks = [("stage", _staging(ship, facts, runner))]
+    asks += [("selftest", test)] if release.verified else []
+    asks += [
+        ("activate", _activating(release, None, unverified, service)),
+        ("prune", {"app": app, "keep": keep}),
+    ]
+    staged, *tested, active, _ = helper.requests(asks)
+    _require_staged(helper, release, staged, progress)
+    return _passed(helper, release, tested[0]) if tested else (), app_state(active)

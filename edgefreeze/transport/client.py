@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -80,6 +80,30 @@ class Helper:
             self._stream.set_timeout(SILENCE_S)
             number = self._send(op, args or {}, blob)
             return self._receive(number, op, on_event)
+
+    def requests(
+        self, asks: Sequence[tuple[str, dict[str, Any]]], on_event: OnEvent | None = None
+    ) -> list[dict[str, Any]]:
+        """Ask several things in one round trip; the results in order.
+
+        All are answered, also those after one that failed; then the first failure is raised. Raises as
+        request().
+        """
+        results: list[dict[str, Any]] = []
+        failed: Failure | None = None
+        with self._lock, self._talking(asks[0][0]):
+            self._stream.set_timeout(SILENCE_S)
+            numbers = [self._write({"op": op, "args": args}, 0) for op, args in asks]
+            self._stream.writer.flush()
+            for number, (op, _) in zip(numbers, asks, strict=True):
+                with self._talking(op):
+                    try:
+                        results.append(self._receive(number, op, on_event))
+                    except Failure as failure:
+                        failed = failed or failure
+        if failed is not None:
+            raise failed
+        return results
 
     def put(self, uploads: Iterable[Upload], on_bytes: Callable[[int], None], rate: int | None = None) -> int:
         """Send contents, pipelined, to the device's store. Returns the payload bytes sent.

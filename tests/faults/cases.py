@@ -153,7 +153,7 @@ def linking_copy() -> Callable[[str, str], object]:
     known: dict[int, str] = {}
 
     def copy(source: str, target: str) -> object:
-        inode = os.stat(source).st_ino
+        inode = Path(source).stat().st_ino
         if inode in known:
             os.link(known[inode], target)
         else:

@@ -167,8 +167,8 @@ def _turns_readonly(case: Case, site: Site) -> Attempt:
     that dies."""
     what, number = case.place.split("/")
     image = _image(site, "ext4", "errors=remount-ro")
-    device = os.stat(site.root).st_dev
-    name = Path(os.readlink(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")).name
+    device = site.root.stat().st_dev
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").readlink().name
     left, struck = [int(number)], []
 
     def fail(now: str) -> None:

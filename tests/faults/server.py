@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import select
@@ -158,11 +159,8 @@ class Proxy:
         far = socket.create_connection(("127.0.0.1", self._target))
         for sock in (near, far):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with near, far:
-            try:
-                self._pass_on(near, far)
-            except OSError:
-                pass
+        with near, far, contextlib.suppress(OSError):
+            self._pass_on(near, far)
 
     def _pass_on(self, near: socket.socket, far: socket.socket) -> None:
         ends = {near: (far, UP), far: (near, DOWN)}

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import py_compile
 import re
 import shutil
@@ -228,7 +229,7 @@ class World:
         meta = pack.Meta(
             release.manifest_text.encode(), release.envelope_text.encode(), release.signature,
             {
-                "schema": 1, "machine": os.uname().machine, "python": "%d.%d" % sys.version_info[:2],
+                "schema": 1, "machine": os.uname().machine, "python": ".".join(platform.python_version_tuple()[:2]),
                 "runtimes": trees, "trees": {self.plan.tree.id: self.plan.tree.listing()},
             },
         )  # fmt: skip
@@ -324,7 +325,7 @@ class Site:
     def current(self) -> str | None:
         """The release that `current` names."""
         try:
-            return os.readlink(self.app / "current").removeprefix("releases/")
+            return str((self.app / "current").readlink()).removeprefix("releases/")
         except OSError:
             return None
 
