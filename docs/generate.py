@@ -430,6 +430,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "format-keys": lambda: keys(targets.Format, targets),
     "bench-keys": lambda: keys(targets.Bench, targets),
     "limits-keys": lambda: keys(targets.Limits, targets),
+    "emulate-keys": lambda: keys(targets.Emulate, targets),
     "advice-keys": lambda: keys(targets.Advice, targets),
     "boards": _boards,
     "shipped-targets": _shipped,

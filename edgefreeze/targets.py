@@ -135,6 +135,13 @@ class Advice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Degrees Celsius from which the board soon slows itself down."""
 
 
+class Emulate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the board is emulated, for `edgefreeze doctor --emulate`."""
+
+    cpu: str | None = None
+    """The board's CPU as QEMU names it: "cortex-a72"."""
+
+
 class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a target's TOML may hold."""
 
@@ -154,6 +161,7 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     bench: Bench = Bench()
     limits: Limits = Limits()
     advice: Advice = Advice()
+    emulate: Emulate = Emulate()
     runtimes: dict[Literal["tensorflow", "litert", "onnxruntime"], str] = {}
     """Version rules that narrow those of edgefreeze/runtimes/runtimes.toml, such as "==2.17.*"."""
     service: Service | None = None

@@ -66,6 +66,11 @@ def arm_core(implementer: str, part: str) -> str:
     return known or "CPU implementer %s part %s" % (implementer or "unknown", part)
 
 
+def arm_part(core: str) -> Optional[str]:
+    """The part number in /proc/cpuinfo of one of Arm's own cores; None of another."""
+    return next((number for number, name in _ARM_CORES.items() if name == core), None)
+
+
 def abi_machine(platform_tag: str, bits: int) -> str:
     """The machine that programs are built for, from sysconfig.get_platform() and the size of a pointer.
 

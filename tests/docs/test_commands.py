@@ -14,7 +14,7 @@ from edgefreeze.cli.main import cli, run
 
 from .pages import ROOT, Command, commands
 
-OTHERS = {"dot", "apt", "echo", "export", "pip", "python3", "ssh", "ssh-copy-id"}
+OTHERS = {"dot", "apt", "mmdebstrap", "echo", "export", "pip", "python3", "ssh", "ssh-copy-id"}
 """Programs that are not ours: their lines are not checked further."""
 OFFLINE = {("init",), ("targets", "list"), ("targets", "show"), ("--help",), ("--version",)}
 

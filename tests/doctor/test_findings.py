@@ -16,8 +16,20 @@ from typing import Any
 
 import pytest
 
-from edgefreeze.doctor import clock, disk, heat, identity, interpreter, memory, network, pace, runtimes
+from edgefreeze.doctor import (
+    clock,
+    disk,
+    emulation,
+    heat,
+    identity,
+    interpreter,
+    memory,
+    network,
+    pace,
+    runtimes,
+)  # fmt: skip
 from edgefreeze.doctor.case import Case, Finding, Link, Policy, Process, Release
+from edgefreeze.doctor.emulation import Attempt, Emulated
 from edgefreeze.doctor.examine import judge
 from edgefreeze.errors import Failure
 
@@ -25,7 +37,7 @@ from .conftest import LINK, LITERT, MOUNTS, TENSORFLOW, well
 
 GOLDEN = Path(__file__).parent / "golden" / "findings.txt"
 ROOMS: tuple[ModuleType, ...] = (
-    network, identity, interpreter, memory, disk, clock, heat, pace, runtimes,
+    network, identity, interpreter, memory, disk, clock, heat, pace, runtimes, emulation,
 )  # fmt: skip
 ORIN = {
     "power_mode": "NV Power Mode: MAXN\n0\n",
@@ -57,6 +69,10 @@ def root_on(options: str, kind: str = "ext4") -> dict[str, str]:
 
 def link(**changes: Any) -> Link:
     return replace(LINK, **changes)
+
+
+def emulated(seen: Emulated) -> Finding:
+    return emulation.emulated("cortex-a72", seen)
 
 
 CASES: dict[str, tuple[Callable[[Any], Any], Any]] = {
@@ -260,6 +276,53 @@ CASES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "a release with nothing to test": (
         runtimes.release,
         Release(app="doorbell", release="3f2a9c" * 10, passed=(), failed={}),
+    ),
+    # emulation
+    "a runtime that runs on the board's CPU model": (
+        lambda seen: emulation.findings("cortex-a72", well().facts, (seen,)),
+        Emulated(
+            runtime="litert", package="ai-edge-litert 2.3.0", exact=Attempt(ok=True), control=Attempt(ok=True)
+        ),
+    ),
+    "a runtime with an instruction that the CPU has not": (
+        emulated,
+        Emulated(
+            runtime="onnxruntime",
+            package="onnxruntime 1.21.0",
+            exact=Attempt(ok=False, said="SIGILL"),
+            control=Attempt(ok=True),
+        ),
+    ),
+    "a runtime that dies of something else on the model alone": (
+        emulated,
+        Emulated(
+            runtime="onnxruntime",
+            package="onnxruntime 1.28.0",
+            exact=Attempt(ok=False, said="SIGSEGV"),
+            control=Attempt(ok=True),
+        ),
+    ),
+    "a runtime that the emulator cannot run": (
+        emulated,
+        Emulated(
+            runtime="onnxruntime",
+            package="onnxruntime 1.28.0",
+            exact=Attempt(ok=False, said="SIGILL"),
+            control=Attempt(ok=False, said="SIGSEGV"),
+        ),
+    ),
+    "a control that fails alone": (
+        emulated,
+        Emulated(
+            runtime="litert",
+            package="ai-edge-litert 2.3.0",
+            exact=Attempt(ok=True),
+            control=Attempt(ok=False, said="SIGSEGV"),
+        ),
+    ),
+    "no package to emulate": (
+        emulated,
+        Emulated(runtime="onnxruntime", package=None, reason="onnxruntime >=1.22: needs Python >=3.11"),
     ),
     "a release that does not compute any more": (
         runtimes.release,
