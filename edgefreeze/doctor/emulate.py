@@ -13,7 +13,6 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -49,7 +48,7 @@ class Board:
 
     def __init__(self, target: Target, sysroot: Path, folder: Path) -> None:
         """Raises Failure usage, config-value where the target, the emulator or the files will not do."""
-        (machine,) = [m for m in target.match.machine if m in PROGRAMS][:1] or [None]
+        machine = next((m for m in target.match.machine if m in PROGRAMS), None)
         if machine is None or target.emulate.cpu is None:
             raise Failure(
                 "usage",
@@ -126,11 +125,11 @@ def run(board: Board, choice: Choice, facts: DeviceFacts, progress: Progress) ->
     tree = runtimes.fetch(choice, facts)
     assert choice.package is not None
     package = f"{choice.package.package} {tree.packages.get(choice.package.package, '')}".strip()
-    seen = Emulated(runtime=choice.runtime, package=package)
-    for name, python in (("exact", board.exact), ("control", board.control)):
-        progress.step("selftest", f"{package} on {board.cpu if name == 'exact' else 'the control'}")
-        seen = replace(seen, **{name: attempt(python, board.program, tiny, tree.folder)})
-    return seen
+    progress.step("selftest", f"running {package} on {board.cpu}")
+    exact = attempt(board.exact, board.program, tiny, tree.folder)
+    progress.step("selftest", f"running {package} on the control")
+    control = attempt(board.control, board.program, tiny, tree.folder)
+    return Emulated(runtime=choice.runtime, package=package, exact=exact, control=control)
 
 
 def attempt(python: Path, program: Path, tiny: Tiny, packages: Path) -> Attempt:
