@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 import msgspec
 
 from edgefreeze.inventory import state_root
+
+_one_at_a_time = threading.Lock()
+"""Several devices are asked at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +38,30 @@ def read() -> dict[str, Sighting]:
 def saw(name: str, apps: dict[str, str | None] | None = None) -> None:
     """Note that a device answered just now. apps: what each runs; None: it was not asked. Never raises: a
     note that cannot be written is no reason to stop."""
-    known = read()
-    before = known.get(name)
-    kept = before.apps if before else {}
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    known[name] = Sighting(seen=now, apps=kept if apps is None else apps)
+    with _one_at_a_time:
+        known = read()
+        before = known.get(name)
+        kept = before.apps if before else {}
+        known[name] = Sighting(seen=now, apps=kept if apps is None else apps)
+        _write(known)
+
+
+def forget(name: str) -> None:
+    """Drop what is known of a device."""
+    with _one_at_a_time:
+        known = read()
+        if known.pop(name, None) is not None:
+            _write(known)
+
+
+def _write(known: dict[str, Sighting]) -> None:
     file = _file()
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(msgspec.json.encode(known))
-        os.replace(part, file)  # noqa: PTH105 - atomic, or not at all
-
-
-def forget(name: str) -> None:
-    """Drop what is known of a device."""
-    known = read()
-    if known.pop(name, None) is not None:
-        with contextlib.suppress(OSError):
-            _file().write_bytes(msgspec.json.encode(known))
+        part.replace(file)
 
 
 def _file() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,13 @@ def test_sightings_survive_a_broken_file_and_a_missing_folder(tmp_path: Path) ->
     assert sightings.read() == {}
     sightings.saw("cam2")
     assert set(sightings.read()) == {"cam2"}
+
+
+def test_many_are_seen_at_once() -> None:
+    names = [f"cam{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(sightings.saw, names))
+    assert set(sightings.read()) == set(names)
 
 
 # --- ~/.ssh/config

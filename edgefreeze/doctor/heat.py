@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgefreeze.device import readings
 from edgefreeze.doctor.case import Case, Finding
+from edgefreeze.text import clean
 
 
 def findings(case: Case) -> tuple[Finding, ...]:
@@ -32,11 +33,22 @@ def temperature(case: Case) -> Finding:
     )
 
 
+def _unasked(text: str) -> Finding:
+    """The program is there, and said something else: mostly that its device file may not be opened."""
+    return Finding(
+        name="throttling",
+        level="warning",
+        found=f"the firmware cannot be asked: '{clean(' '.join(text.split()), 120)}'",
+        fix="sudo usermod -aG video $USER, on the device, and log in again",
+    )
+
+
 def throttling(case: Case) -> Finding | None:
     """What the board's firmware says of now and of the time since boot; None where it says nothing."""
-    bits = readings.throttled_bits(case.health.texts.get("throttled", ""))
+    text = case.health.texts.get("throttled", "")
+    bits = readings.throttled_bits(text)
     if bits is None:
-        return None
+        return _unasked(text) if text.strip() else None
     now, past = readings.throttled_words(bits)
     if not now and not past:
         return Finding(name="throttling", level="fine", found="none since boot")

@@ -196,6 +196,14 @@ CASES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "under-voltage now": (heat.throttling, well(texts={"throttled": "throttled=0x50005"})),
     "under-voltage since boot": (heat.throttling, well(texts={"throttled": "throttled=0x50000"})),
     "too hot now": (heat.throttling, well(texts={"throttled": "throttled=0xe0008"})),
+    "a firmware that may not be asked": (
+        heat.throttling,
+        well(
+            texts={
+                "throttled": "Can't open device file: /dev/vcio\nTry creating a device file with: sudo mknod\n"
+            }
+        ),
+    ),
     "a board that says nothing of throttling": (heat.findings, well(texts={"throttled": ""})),
     # pace
     "the advised governor at full clock and no load": (pace.findings, well()),
