@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from edgefreeze import drafting, inheritance, inventory, schemas, targets
+from edgefreeze.cli import main
 from edgefreeze.errors import Failure
 from edgefreeze.types import DeviceFacts
 
@@ -266,3 +267,41 @@ def test_the_schema_takes_the_shipped_targets_and_says_what_a_whole_one_needs() 
     assert schemas.config()["properties"]["devices"]["additionalProperties"] == {
         "$ref": "#/$defs/DeviceEntry"
     }
+
+
+# --- the commands
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    status = main.run(list(arguments))
+    return status, capsys.readouterr().out
+
+
+def test_new_check_and_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "edgefreeze.toml").write_text('targets = "boards"\n')
+    (tmp_path / "boards").mkdir()
+    status, out = run(capsys, "targets", "new", "here", "--from-device", "local", "--json")
+    assert status == 0, out
+    assert json.loads(out)["extends"] == "x86"
+    assert json.loads(out)["path"] == str(tmp_path / "boards" / "here.toml")
+    assert run(capsys, "targets", "new", "here", "--from-device", "local")[0] == 3  # it is there
+    assert run(capsys, "targets", "check", "boards/here.toml") == (0, "boards/here.toml: valid\n")
+    shown = run(capsys, "targets", "show", "here")[1]
+    assert "# x86" in shown
+    assert "# default" in shown
+    document = json.loads(run(capsys, "targets", "show", "here", "--json")[1])
+    assert document["origins"]["match.machine"] == "here"
+    assert document["origins"]["formats"] == "x86"
+    (tmp_path / "boards" / "bad.toml").write_text('extends = "x86"\n\n[bench]\nthraeds = 2\n')
+    status, out = run(capsys, "targets", "check", "--json")
+    assert status == 3
+    assert "bad.toml, line 4: unknown key 'thraeds'" in json.loads(out)["error"]["message"]
+
+
+def test_the_schema_is_printed_as_it_is_published(capsys: pytest.CaptureFixture[str]) -> None:
+    published = Path(__file__).parents[1] / "docs" / "schemas" / "target.schema.json"
+    assert json.loads(run(capsys, "targets", "schema")[1]) == json.loads(published.read_text())
