@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgefreeze import inventory
+from edgefreeze.cli import options
 from edgefreeze.errors import Failure
 
 TOML = """
@@ -89,3 +91,27 @@ def test_bad_entries_are_refused(tmp_path: Path, line: str, code: str) -> None:
 def test_the_local_device_is_never_somebodys_board(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert inventory.local_root() == tmp_path / "edgefreeze" / "local-device"
+
+
+def test_a_devices_own_service_comes_before_the_files_and_the_targets(tmp_path: Path) -> None:
+    (tmp_path / "board.toml").write_text('extends = "x86"\n[service]\nrestart = ["target"]\n')
+    (tmp_path / "edgefreeze.toml").write_text(
+        '[service]\nrestart = ["file"]\n[devices.own]\ntarget = "board"\n[devices.own.service]\n'
+        'restart = ["device"]\n[devices.plain]\ntarget = "board"\n[devices.plain.bench]\nthreads = 3\n'
+    )
+    config = inventory.load(tmp_path)
+
+    def where(host: str, config: inventory.Config) -> options.Where:
+        target, device = options.resolve(config, None, host, tmp_path)
+        return options.Where(config=config, target=target, device=device)
+
+    def restart(host: str, config: inventory.Config) -> tuple[str, ...]:
+        service = where(host, config).service
+        assert service is not None
+        return service.restart
+
+    assert restart("own", config) == ("device",)
+    assert restart("plain", config) == ("file",)
+    without = msgspec.structs.replace(config, service=None)
+    assert restart("plain", without) == ("target",)
+    assert (where("plain", config).target.bench.threads, where("own", config).target.bench.threads) == (3, 1)
