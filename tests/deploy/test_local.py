@@ -265,7 +265,15 @@ def test_accuracy_is_computed_from_what_the_device_answers(
     label[:10] = (label[:10] + 1) % 10  # a quarter wrong
     np.savez(tmp_path / "eval.npz", image=image, label=label)
     (found,) = deploy(edgefreeze_, small / "small_a", "--eval", str(tmp_path / "eval.npz")).json["accuracy"]
-    assert found == {"format": "tflite", "accuracy": 0.75, "original": 0.75, "rows": 40}
+    assert found == {
+        "format": "tflite", "accuracy": 0.75, "original": 0.75, "rows": 40, "worse": 0, "better": 0,
+    }  # fmt: skip
+    for limit, status in (("20%", 0), ("5%", 6)):  # forty rows cannot show less than 12 points
+        gate = f"accuracy_drop<{limit}"
+        asked = deploy(
+            edgefreeze_, small / "small_a", "--eval", str(tmp_path / "eval.npz"), "--require", gate
+        )
+        assert asked.status == status, asked.out
 
 
 def test_two_targets_that_differ_in_freeze_options_give_different_artifacts(
