@@ -114,6 +114,18 @@ def test_the_list_of_commands_is_the_folder() -> None:
         (["status", "--app", "x"], 1, "no-app", "there is no app x here"),
         (["rollback"], 1, "no-app", "local has no app yet"),
         (["run", "-i", "none.npz", "-o", "x.npz"], 3, "samples-bad", "none.npz"),
+        (["bench"], 1, "no-app", "local has no app yet"),
+        (["bench", "--threads", "0"], 2, "usage", "'0' is no list of numbers from 1 to 256"),
+        (["bench", "--max-regress", "much"], 2, "usage", "'much' is no percentage"),
+        (["bench", "--min-seconds", "9", "--max-seconds", "1"], 2, "usage", "less than --min-seconds"),
+        (["bench", "--require", "p95>40ms"], 2, "gate-syntax", "from character 4 on"),
+        (["bench", "nowhere"], 3, "model-missing", "There is no model at nowhere."),
+        (["deploy", "m", "--no-bench", "--html", "x.html"], 2, "usage", "--html reports the measurement"),
+        (["deploy", "m", "--no-bench", "--require", "p95<1s"], 2, "usage", "--no-bench leaves it out"),
+        (["compare", "latest"], 2, "usage", "compare what with it?"),
+        (["compare", "a", "b"], 3, "bad-result", "no results start with 'a'"),
+        (["results", "show", "latest"], 3, "bad-result", "no results start with 'latest'"),
+        (["results", "export", "there", "--to", "csv"], 3, "bad-result", "no results start with 'there'"),
     ],
 )
 def test_mistakes(arguments: list[str], status: int, code: str, message: str) -> None:
