@@ -8,6 +8,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -37,6 +38,33 @@ class TinyModel(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+
+    @property
+    def file(self) -> Path:
+        """The model's file."""
+        return TINY / self.path
+
+    @property
+    def artifact(self) -> dict[str, Any]:
+        """As a manifest describes it."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields | {"precision": "fp32", "status": "unverified"}
+
+    def asked(self) -> bytes:
+        """The input, as an .npz."""
+        return tensors.encode({self.inputs[0].name: question()})
+
+    def wrong(self, answered: bytes) -> str | None:
+        """What is wrong with what came back, an .npz; None where it is right."""
+        try:
+            found = tensors.decode(answered).get(self.outputs[0].name)
+        except ValueError as error:
+            return f"what comes back is no .npz: {clean(str(error), 200)}"
+        right = answer()
+        if found is None or found.shape != right.shape or not np.allclose(found, right, atol=_CLOSE):
+            computed = np.asarray(found).ravel()[:4].tolist()
+            return f"it computes {computed} where {right.ravel().tolist()} is right"
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,34 +104,17 @@ def prove(helper: Helper, facts: DeviceFacts, plan: RuntimePlan, progress: Progr
     """Infer with a runtime that is on the device. What fails there is a result; a Failure is of the way."""
     name = plan.choice.runtime
     model = models()[name]
-    file = TINY / model.path
-    data = file.read_bytes()
-    content = Content(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), source=file)
-    entry = {
-        "format": model.format,
-        "precision": "fp32",
-        "status": "unverified",
-        "runtime": model.runtime,
-        "path": model.path,
-        "inputs": msgspec.to_builtins(model.inputs),
-        "outputs": msgspec.to_builtins(model.outputs),
-    }
+    data = model.file.read_bytes()
+    content = Content(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), source=model.file)
     bound = binding(facts, (plan,), runtimes.table().runner)
     started = time.monotonic()
     progress.step("prove", f"inferring with {name} on the device")
     files = [trial.Placed(path=model.path, content=content)]
-    blob = tensors.encode({model.inputs[0].name: question()})
     try:
-        with trial.brought(helper, entry, files, bound, 1, progress) as infer:
-            outputs = tensors.decode(infer(blob))
+        with trial.brought(helper, model.artifact, files, bound, 1, progress) as infer:
+            reason = model.wrong(infer(model.asked()))
     except Failure as failure:
         if failure.code in ("protocol", "connection-lost", "unreachable"):
             raise
         return Proof(ok=False, seconds=time.monotonic() - started, reason=_why(failure))
-    except ValueError as error:
-        return Proof(ok=False, seconds=time.monotonic() - started, reason=clean(str(error), 300))
-    seconds = time.monotonic() - started
-    found = outputs.get(model.outputs[0].name)
-    if found is None or found.shape != answer().shape or not np.allclose(found, answer(), atol=_CLOSE):
-        return Proof(ok=False, seconds=seconds, reason=f"it computes {np.asarray(found).tolist()}")
-    return Proof(ok=True, seconds=seconds)
+    return Proof(ok=reason is None, seconds=time.monotonic() - started, reason=reason)
