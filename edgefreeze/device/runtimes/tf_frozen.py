@@ -1,10 +1,15 @@
 """A frozen GraphDef (.pb) in TensorFlow: one Session, Grappler on, a prepared callable (the fastest way)."""
 
+import os
 from typing import Any, Dict, List, Tuple
 
 from edgefreeze.device.runtimes import Arrays, Call, mean_operations, require_inputs, tensor_names
 
 PACKAGES = ("tensorflow", "tensorflow-cpu")
+LARGE = 256 << 20
+"""Bytes of a graph above which Grappler is left out: each of its passes copies the graph with all its weights.
+With 200 MB of them it took 40 s and 1.9 GB more until the first inference, and from 1.6 GB on it took more than
+23 GB. Freezing has folded already what it may."""
 
 
 def require() -> Any:
@@ -29,8 +34,11 @@ class Model:
         graph = tf.Graph()
         with graph.as_default():
             tf.import_graph_def(graph_def, name="")
+        del graph_def
         config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
         config.gpu_options.allow_growth = True  # boards whose GPU shares the memory
+        if os.path.getsize(path) > LARGE:
+            config.graph_options.rewrite_options.disable_meta_optimizer = True
         self._session = v1.Session(graph=graph, config=config)
         if artifact.get("init_ops"):
             self._session.run(list(artifact["init_ops"]))
