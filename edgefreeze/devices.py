@@ -17,8 +17,9 @@ from edgefreeze.deploy import who
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.inventory import Config, Device
 from edgefreeze.operate import text
-from edgefreeze.transport import ssh_aliases, ssh_config
+from edgefreeze.transport import mdns, ssh_aliases, ssh_config
 from edgefreeze.transport.client import connect
+from edgefreeze.transport.mdns import Found
 
 Ask = Callable[[str], str | None]
 _AT_ONCE = 8
@@ -157,8 +158,9 @@ def _write(file: Path, content: str) -> None:
 # --- ~/.ssh/config
 
 
-def discover(config: Config) -> dict[str, Any]:
-    """The hosts that ~/.ssh/config has names for, where each is, and which device of edgefreeze.toml it is.
+def discover(config: Config, *, network: bool) -> dict[str, Any]:
+    """The hosts that ~/.ssh/config has names for, where each is, and which device of edgefreeze.toml it is;
+    with `network`, those too that offer SSH by multicast DNS.
 
     Raises Failure ssh-missing.
     """
@@ -180,13 +182,28 @@ def discover(config: Config) -> dict[str, Any]:
                 "add": None if alias in listed else f"edgefreeze devices add {_word(alias)} --target TARGET",
             }
         )
+    if network:
+        rows += [_heard(entry, listed) for entry in mdns.browse()]
     return {"hosts": rows}
 
 
-def _word(alias: str) -> str:
+def _heard(entry: Found, listed: dict[str, str]) -> dict[str, Any]:
+    host = entry.host if entry.port == 22 else f"{entry.host}:{entry.port}"
+    return {
+        "alias": entry.name,
+        "address": f"{entry.address} port {entry.port}",
+        "jump": False,
+        "device": listed.get(host),
+        "add": None
+        if host in listed
+        else f"edgefreeze devices add {_word(entry.name, host)} --target TARGET",
+    }
+
+
+def _word(alias: str, host: str | None = None) -> str:
     """NAME HOST for `devices add`: the alias for both, if it can be a name."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", alias).strip("-._") or "NAME"
-    return f"{name[:64]} {shlex.quote(alias)}"
+    return f"{name[:64]} {shlex.quote(host or alias)}"
 
 
 # --- out of service

@@ -12,7 +12,7 @@ import pytest
 from edgefreeze import devices, inventory, sightings
 from edgefreeze.cli import main
 from edgefreeze.errors import Failure
-from edgefreeze.transport import ssh_aliases
+from edgefreeze.transport import mdns, ssh_aliases
 
 TOML = """\
 # mine
@@ -188,6 +188,18 @@ def test_discover_says_which_are_devices_and_how_others_become_ones(
     }
     assert (second["jump"], second["add"]) == (True, "edgefreeze devices add shed shed --target TARGET")
     assert "192.0.2.2" in run(capsys, "devices", "discover")[1]
+
+
+def test_what_is_heard_on_the_network_can_become_a_device(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard = mdns.Found(name="my porch", host="porch.local", port=2222, address="192.0.2.17")
+    monkeypatch.setattr(mdns, "browse", lambda: (heard,))
+    (row,) = json.loads(run(capsys, "devices", "discover", "--network", "--json")[1])["hosts"]
+    assert row["add"] == "edgefreeze devices add my-porch porch.local:2222 --target TARGET"
+    (elsewhere / "edgefreeze.toml").write_text('[devices.p]\ntarget = "pi4"\nhost = "porch.local:2222"\n')
+    (row,) = json.loads(run(capsys, "devices", "discover", "--network", "--json")[1])["hosts"]
+    assert (row["device"], row["add"]) == ("p", None)
 
 
 # --- purge

@@ -88,14 +88,21 @@ def remove(name: str, as_json: bool, quiet: bool, debug: bool) -> None:
         click.echo(f"{name} is no device of {found['path']} any more")
 
 
-@command.command("discover", epilog="Example:  edgefreeze devices discover")
+@command.command(
+    "discover",
+    epilog="""\b
+Examples:
+  edgefreeze devices discover
+  edgefreeze devices discover --network                 and who offers SSH on the local network""",
+)
+@click.option("--network", is_flag=True, help="Ask the local network, too, by multicast DNS.")
 @output_options
-def discover(as_json: bool, quiet: bool, debug: bool) -> None:
-    """The hosts that ~/.ssh/config has names for, and which are devices already. None is contacted."""
+def discover(network: bool, as_json: bool, quiet: bool, debug: bool) -> None:
+    """The hosts that ~/.ssh/config has names for, and which are devices already. None is logged in to."""
     from edgefreeze import devices, inventory
     from edgefreeze.report import devices as report
 
-    found = devices.discover(inventory.load())
+    found = devices.discover(inventory.load(), network=network)
     if as_json:
         output.document("devices discover", found)
     else:
