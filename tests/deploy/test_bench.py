@@ -149,9 +149,9 @@ def test_a_gate_decides_whether_a_deployment_becomes_active(
         "--require",
         "p90<10s",
         "--require",
-        "speedup(tflite,tflite)>=1",
+        "speedup(tflite,tflite)>1",
     )
-    assert passed.status == 6, "nothing is faster than itself, by its bound"
+    assert passed.status == 6, "nothing is faster than itself"
     passed = deploy(edgefreeze_, small / "small_b", *QUICK, "--require", "p90<10s", "--max-regress", "900%")
     assert passed.status == 0, passed.out
     document = passed.json
