@@ -7,9 +7,8 @@ from edgefreeze.device.runtimes import Arrays, Call, mean_operations, require_in
 
 PACKAGES = ("tensorflow", "tensorflow-cpu")
 LARGE = 256 << 20
-"""Bytes of a graph above which Grappler is left out: each of its passes copies the graph with all its weights.
-With 200 MB of them it took 40 s and 1.9 GB more until the first inference, and from 1.6 GB on it took more than
-23 GB. Freezing has folded already what it may."""
+"""Bytes of a graph above which Grappler is left out: each of its passes copies it with all its weights. With
+200 MB of them that took 40 s and 1.9 GB more until the first inference, with 1.6 GB more than 23 GB."""
 
 
 def require() -> Any:
