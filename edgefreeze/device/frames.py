@@ -33,6 +33,8 @@ class FrameReader:
         self._held = 0
         self._error: Optional[protocol.ProtocolError] = None
         self._changed = threading.Condition()
+        self.last_beat: Optional[float] = None
+        """When the host last answered a heartbeat (time.monotonic()); None until it does."""
         self._thread = threading.Thread(target=self._read, name="frames", daemon=True)
         self._thread.start()
 
@@ -44,6 +46,9 @@ class FrameReader:
                     raise protocol.EndOfStream("no greeting: %r" % noise[-400:])
             while True:
                 frame = protocol.read_frame(self._stream)
+                if frame[1] == protocol.BEAT:
+                    self.last_beat = time.monotonic()
+                    continue
                 with self._changed:
                     while self._held and self._held + len(frame[1]) > QUEUE_BYTES and self._error is None:
                         self._changed.wait()
@@ -106,6 +111,11 @@ class FrameWriter:
         self._stall_s = stall_s
         self._lock = threading.Lock()
         self._busy: Optional[int] = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is in progress."""
+        return self._busy is not None
 
     def begin(self, request: int) -> None:
         """From now until the reply, heartbeats say that this request is being worked on."""

@@ -27,6 +27,8 @@ MAX_JSON = 64 * 1024 * 1024
 MAX_DATA = 256 * 1024
 MAX_NOISE = 64 * 1024
 HEARTBEAT_S = 5.0
+BEAT = b'{"beat":true}'
+"""A J frame of the host, in answer to a heartbeat: it is still there. It is no request."""
 
 _HEADER = struct.Struct("!cI")
 

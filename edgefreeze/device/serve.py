@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 import threading
+import time
 import traceback
 from typing import Any, BinaryIO, Dict, Optional, Tuple
 
@@ -20,6 +21,9 @@ from edgefreeze.device.session import Session
 
 GRACE_S = 30.0
 IDLE_S = 120.0
+DEAF_S = 20.0
+"""A host that has answered heartbeats during a request, and does not for so long, is gone: a link that was
+cut without a word ends no stream."""
 EXIT_LEFT, EXIT_PROTOCOL = 0, 1
 
 
@@ -37,6 +41,7 @@ class Helper:
         threading.Thread(target=self._wait_for_signal, name="signals", daemon=True).start()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         self._reader = FrameReader(stdin, self._leave)
+        threading.Thread(target=self._listen, name="listen", daemon=True).start()
 
     def _leave(self) -> None:
         """The host is gone, or wants us to be: stop what runs. Called from any thread."""
@@ -60,6 +65,16 @@ class Helper:
                 self._writer.heartbeat()
         except protocol.EndOfStream:
             pass  # the writer has said so
+
+    def _listen(self) -> None:
+        deaf_s = min(DEAF_S, self._idle_s)
+        while not self._gone.wait(deaf_s / 10):
+            heard = self._reader.last_beat
+            if not self._writer.busy:
+                self._reader.last_beat = None
+            elif heard is not None and time.monotonic() - heard > deaf_s:
+                self._reader.end(protocol.EndOfStream("the host has not answered for %g s" % deaf_s))
+                self._leave()
 
     def run(self) -> int:
         """Serve; the exit status."""

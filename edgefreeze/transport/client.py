@@ -25,6 +25,8 @@ GREETING_S = 60.0
 """An emulated or small board may take seconds to start Python."""
 _PING_S = 30.0
 _UNOPENED = "no app had been opened for a change, so nothing was switched"
+_ANSWERED = ("bench",)
+"""Requests during which heartbeats are answered: the device stops soon after the link is cut."""
 _AHEAD = 256
 """Requests that may be under way before an answer is read: their answers must fit in any pipe."""
 
@@ -194,8 +196,12 @@ class Helper:
                 raise ProtocolError(f"an answer to {message.get('id')!r} where {number} was due")
             event = message.get("event")
             if isinstance(event, dict):
-                if on_event is not None and event.get("kind") != "heartbeat":
-                    on_event(event)
+                if event.get("kind") != "heartbeat":
+                    if on_event is not None:
+                        on_event(event)
+                elif op in _ANSWERED:
+                    protocol.write_frame(self._stream.writer, b"J", protocol.BEAT)
+                    self._stream.writer.flush()
                 continue
             if message.get("ok") is not True:
                 raise self._failure(message.get("error"), op)

@@ -402,7 +402,9 @@ def descendants(pid: int) -> set[int]:
     return out
 
 
-def cut(helper: Any, one: Any, run: str, how: Callable[[Any], None]) -> tuple[int, set[int]]:
+def cut(
+    helper: Any, one: Any, run: str, how: Callable[[Any], None], answer: bool = False
+) -> tuple[int, set[int]]:
     """Begin a duel, let it come to its samples, and cut it; (samples that had been streamed, its processes)."""
     one.stage(helper)
     plan = planned("a", "b", min_samples=4000, max_seconds=100)
@@ -413,6 +415,8 @@ def cut(helper: Any, one: Any, run: str, how: Callable[[Any], None]) -> tuple[in
         message = protocol.read_message(helper.stdout)
         assert message["id"] == number
         event = message["event"]
+        if answer:
+            beat(helper)
         if event["kind"] == "block":
             blocks += 1
             streamed += len(event["samples_ns"])
@@ -452,6 +456,29 @@ def test_whoever_is_killed_no_process_stays_and_no_sample_is_lost(start: Any, re
     assert result.device == "d"
     again.ask("bench_forget", {"run": run})
     assert again.ask("bench_left")["runs"] == []
+
+
+def beat(helper: Any) -> None:
+    """What a host answers to a heartbeat."""
+    protocol.write_frame(helper.stdin, b"J", protocol.BEAT)
+    helper.stdin.flush()
+
+
+def test_a_link_that_is_cut_without_a_word_is_noticed(start: Any, release: Any) -> None:
+    """The streams stay open and nothing comes any more: as when a cable is pulled."""
+    helper = start("--idle", "5")
+    both = release(a={"ms": 2.0}, b={"ms": 2.0})
+    _, there = cut(helper, both, "9a" * 8, lambda helper: None, answer=True)
+    for _ in range(7):  # while it answers, it is there
+        assert helper.process.poll() is None
+        beat(helper)
+        time.sleep(1)
+    assert there
+    assert all(Path(f"/proc/{pid}").exists() for pid in there)
+    began = time.monotonic()
+    assert helper.process.wait(30) == 0
+    assert time.monotonic() - began < 15
+    assert not [pid for pid in there if Path(f"/proc/{pid}").exists()]
 
 
 def test_two_at_once_would_measure_each_other(start: Any, release: Any, root: Path) -> None:
