@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
 
 from edgefreeze.device.checks import Check, Invalid
@@ -53,6 +52,8 @@ def fsync_all(paths: Sequence[str]) -> List[Optional[OSError]]:
 
     if len(paths) < 2 * SYNC_THREADS:
         return [sync(path) for path in paths]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(SYNC_THREADS) as pool:
         return list(pool.map(sync, paths))
 
