@@ -171,7 +171,7 @@ class World:
     """How many places there are, by what they are places of; counted when first asked for."""
 
     @classmethod
-    def make(cls, folder: Path) -> World:
+    def make(cls, folder: Path, server: bool = True) -> World:
         """Releases, helpers, key, server, and a device of each variant."""
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run(
@@ -193,7 +193,7 @@ class World:
             key=folder / "signer",
             programs=programs,
             packed=folder / "b.pack",
-            server=Server.start(folder / "sshd"),
+            server=Server.start(folder / "sshd") if server else None,
         )
         world._pack()
         for variant in VARIANTS:
