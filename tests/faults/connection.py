@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -141,10 +142,17 @@ def _client_places(world: World) -> list[tuple[str, int]]:
     ]
 
 
+def fork() -> int:
+    """os.fork without the warning of threads that an earlier connection has left behind."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def _client_killed(case: Case, site: Site) -> Attempt:
     how, what, number = case.place.split("/")
     site.over_ssh = how == "ssh"
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             _ship_until(site, what, int(number))

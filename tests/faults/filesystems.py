@@ -123,8 +123,12 @@ def _images(world: World) -> Path:
 
 
 def forget(world: World) -> None:
-    """Remove the images of a run."""
+    """Remove the images of a run, and what libfaketime leaves of a process that is killed."""
     shutil.rmtree(_images(world), ignore_errors=True)
+    for pattern in ("faketime_shm_*", "sem.faketime_sem_*"):
+        for left in FAST.glob(pattern):
+            if not Path("/proc", left.name.rpartition("_")[2]).exists():
+                left.unlink(missing_ok=True)
 
 
 def template(world: World, kind: str, variant: Variant) -> Path:

@@ -14,6 +14,7 @@ from edgefreeze.inventory import Service
 
 from . import check
 from .cases import Attempt, Case, Kind, impatient, shipped
+from .connection import fork
 from .surroundings import each
 from .world import Site, World
 
@@ -112,7 +113,7 @@ def _crowd(case: Case, site: Site) -> Attempt:
     is at work."""
     children = []
     for number in range(CLIENTS):
-        child = os.fork()
+        child = fork()
         if child == 0:
             os._exit(_client(site, random.Random(f"{case.id}:{number}")))
         children.append(child)

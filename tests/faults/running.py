@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -46,8 +47,11 @@ def run_all(world: World, cases: list[Case], jobs: int, scratch: Path) -> Iterat
     """Run cases in so many processes; results as they come."""
     global _world, _kinds
     _world, _kinds = world, {kind.name: kind for kind in registry.KINDS}
-    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=50) as pool:
-        yield from pool.imap_unordered(_run_one, [(case, scratch) for case in cases])
+    # Threads of whoever runs the tests do not live on in a fork; from Python 3.12 on that is warned of.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=50) as pool:
+            yield from pool.imap_unordered(_run_one, [(case, scratch) for case in cases])
 
 
 def _run_one(given: tuple[Case, Path]) -> Result:
