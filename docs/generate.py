@@ -149,6 +149,8 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze status": _returned(operate.status),
     "edgefreeze run": _returned(operate.infer),
     "edgefreeze rollback": _returned(operate.rollback),
+    "edgefreeze pin": _returned(operate.pin),
+    "edgefreeze unpin": _returned(operate.pin),
     "edgefreeze history": _returned(operate.history),
     **{
         f"edgefreeze trust {name}": _returned(trust._shown)

@@ -48,6 +48,7 @@ def _app(helper: Helper, entry: dict[str, Any]) -> dict[str, Any]:
             "preferred": _key(r.get("preferred")),
             "bytes": count(r.get("bytes")),
             "signed": text(r.get("signed"), 300),
+            "pinned": r.get("pinned") is True,
         }
         for r in entries(helper, entry, "releases")
     ]
@@ -109,6 +110,25 @@ def rollback(device: Device, app: str | None, to: str | None, ask: Ask) -> dict[
         "release": text(after.get("active"), 64),
         "previous": text(before.get("active"), 64),
         "bytes_sent": 0,
+    }
+
+
+def pin(device: Device, app: str | None, release: str, keep: bool, ask: Ask) -> dict[str, Any]:
+    """Keep a release on a device however many come after it, or no longer; `release`: its id or first digits.
+
+    Raises Failure no-release, locked.
+    """
+    with connect(device, ask) as helper:
+        name = only_app(helper, app)
+        helper.request("open_app", {"app": name, "who": who(), "mode": "write"})
+        identity = _full_id(helper, name, release)
+        done = helper.request("pin", {"app": name, "release": identity, "keep": keep})
+    return {
+        "device": device.name,
+        "app": name,
+        "release": identity,
+        "pinned": keep,
+        "changed": done.get("changed") is True,
     }
 
 

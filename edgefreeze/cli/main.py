@@ -32,6 +32,8 @@ COMMANDS = {
     "status": "What a device runs.",
     "run": "Infer on the device with the active release.",
     "rollback": "Return a device to the release before.",
+    "pin": "Keep a release on a device, whatever comes after it.",
+    "unpin": "Let a pinned release go with the others.",
     "history": "What happened on a device, oldest first.",
     "trust": "Whose releases a device takes.",
     "release": "A release as one file, for a USB stick.",

@@ -292,10 +292,20 @@ class App:
         with storage("discarding a release"):
             self.memory.log("discarded", release, known["active"], self.who)
 
+    def pin(self, release: str, keep: bool) -> bool:
+        """As Releases.pin, and the history says so."""
+        changed = self.releases.pin(release, keep)
+        if changed:
+            with storage("pinning a release"):
+                self.memory.log("pinned" if keep else "unpinned", release, self.memory.current(), self.who)
+        return changed
+
     def prune(self, keep: int) -> List[str]:
-        """Discard all but the active, the previous and the `keep` releases last activated; which went."""
+        """Discard all but the active, the previous, the pinned and the `keep` releases last activated; which
+        went."""
         known = self.memory.read()
         kept = [known["active"], known["trial"], known["previous"], self.memory.current()]
+        kept += self.releases.pinned()
         recent: List[str] = []
         for release in self._by_activation():
             if release not in recent:
@@ -317,7 +327,7 @@ class App:
         activated = {e["release"]: e["time"] for e in self.memory.history() if e["event"] in _ACTIVATIONS}
         releases: List[Dict[str, Any]] = []
         sequence = None
-        where = self.where()
+        where, pinned = self.where(), self.releases.pinned()
         for release in self.releases.names():
             try:
                 parsed, envelope = self.releases.manifest(release), self.releases.envelope(release)
@@ -339,6 +349,7 @@ class App:
                     "preferred": self.releases.preferred(release),
                     "bytes": sum(entry["bytes"] for entry in parsed["files"]),
                     "signed": self._signed(release),
+                    "pinned": release in pinned,
                     "activated": activated.get(release),
                 }
             )

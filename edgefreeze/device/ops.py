@@ -315,6 +315,11 @@ def _drop_passing(session: Session, request: Request) -> Result:
     return {}
 
 
+def _pin(session: Session, request: Request) -> Result:
+    app = session.opened(request.args["app"])
+    return dict(app.where(), changed=app.pin(request.args["release"], request.args["keep"]))
+
+
 def _status(session: Session, request: Request) -> Result:
     name = request.args.get("app")
     # A folder in which nothing ever was: a first deployment that failed, a model that was only measured.
@@ -483,6 +488,7 @@ OPERATIONS: Dict[str, Operation] = {
     "rollback": Operation(_rollback, _takes(_APP, {"to": checks.digest})),
     "discard": Operation(_discard, _takes(_RELEASE)),
     "drop_passing": Operation(_drop_passing, _takes(_APP)),
+    "pin": Operation(_pin, _takes({**_RELEASE, "keep": checks.flag})),
     "status": Operation(_status, _takes({}, _APP)),
     "history": Operation(_history, _takes(_APP)),
     "trust": Operation(_trust, _takes({})),

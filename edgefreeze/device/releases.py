@@ -22,6 +22,7 @@ File = Tuple[str, str, int]
 
 _PASSING = "passing"
 _check_preferred = checks.record({"artifact": checks.text(130)})
+_check_pins = checks.list_of(checks.digest, 10_000)
 _check_selftest = checks.record(
     {
         "release": checks.digest,
@@ -283,6 +284,31 @@ class Releases:
             return None
         artifact: str = record["artifact"]
         return artifact
+
+    # --- which to keep
+
+    def pinned(self) -> List[str]:
+        """The releases that prune never takes. Where their file cannot be read: all."""
+        path = os.path.join(self.app_folder, "pins.json")
+        if not os.path.lexists(path):
+            return []
+        try:
+            pins: List[str] = files.read_json(path, _check_pins, 1 << 20)
+        except (OSError, checks.Invalid):
+            return self.names()
+        return pins
+
+    def pin(self, release: str, keep: bool) -> bool:
+        """Keep a release from prune, or no longer; False where it was so. Raises no-release, store-io."""
+        if keep:
+            self.require_whole(release)
+        pins = self.pinned()
+        if (release in pins) == keep:
+            return False
+        left = [name for name in pins if name != release and name in self.names()]
+        with storage("pinning a release"):
+            files.write_json(os.path.join(self.app_folder, "pins.json"), left + [release] * keep)
+        return True
 
     # --- the application's service
 

@@ -218,6 +218,7 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
         for release in app["releases"]:
             role = "active" if release["release"] == app["release"] else ""
             role = "previous" if release["release"] == app["previous"] and not role else role
+            role = f"{role}, pinned".lstrip(", ") if release["pinned"] else role
             table.add_row(
                 short(release["release"]), role, release["created"] or "", release["target"] or "",
                 size(release["bytes"] or 0), _formats(release),

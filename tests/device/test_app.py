@@ -439,3 +439,25 @@ def test_a_manifest_with_a_wrong_bit_is_mended(start: Any, made: Any, root: Path
     one.deploy(helper)
     assert look.current(root) == one.id
     assert look.whole(root, one.id)
+
+
+def test_a_pinned_release_is_never_pruned(start: Any, made: Any, root: Path) -> None:
+    helper, releases = start(), [made(content=b"%d" % number) for number in range(5)]
+    releases[0].deploy(helper)
+    assert helper.ask("pin", dict(releases[0].named, keep=True))["changed"]
+    assert not helper.ask("pin", dict(releases[0].named, keep=True))["changed"]
+    for release in releases[1:]:
+        release.deploy(helper)
+    gone = helper.ask("prune", {"app": "cam", "keep": 1})["releases"]
+    assert sorted(gone) == sorted(release.id for release in releases[1:3])
+    status = helper.ask("status", {"app": "cam"})["apps"][0]["releases"]
+    assert {r["id"] for r in status if r["pinned"]} == {releases[0].id}
+    assert helper.refuse("pin", dict(releases[1].named, keep=True))["code"] == "no-release"
+    assert helper.ask("pin", dict(releases[0].named, keep=False))["changed"]
+    assert helper.ask("prune", {"app": "cam", "keep": 1})["releases"] == [releases[0].id]
+    events = [e["event"] for e in helper.ask("history", {"app": "cam"})["entries"]]
+    assert [e for e in events if "pin" in e] == ["pinned", "unpinned"]
+    # A file that cannot be read lets nothing go.
+    (root / "apps" / "cam" / "pins.json").write_text("{")
+    releases[0].deploy(helper)
+    assert helper.ask("prune", {"app": "cam", "keep": 1})["releases"] == []
