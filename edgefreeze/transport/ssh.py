@@ -161,8 +161,10 @@ def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -
             if transport.initial_kex_done is False:  # its timeout raises nothing
                 raise _unreachable(host, f"no SSH handshake within {timeout:.0f} s", proxy)
             key = transport.get_remote_server_key()
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise _unreachable(host, str(error) or "the connection was closed", proxy) from None
+        except Failure:
+            raise
+        except Exception as error:  # paramiko's reader raises whatever a garbled packet makes of it
+            raise _unreachable(host, str(error) or type(error).__name__, proxy) from None
         host_keys.check(host, known, key.get_name(), key.asbytes())
         _authenticate(transport, host, ask)
         try:
@@ -170,8 +172,8 @@ def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -
                 channel = transport.open_session(window_size=1 << 22, timeout=timeout)
                 # Constant but for the interpreter, a path checked against a strict pattern when it was read.
                 channel.exec_command(f"{_quoted(python)} -I -c '{bootstrap.program()}'")
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise _unreachable(host, f"no session: {error}", proxy) from None
+        except Exception as error:
+            raise _unreachable(host, f"no session: {str(error) or type(error).__name__}", proxy) from None
         return SshStream(transport, channel, proxy)
     except BaseException:
         transport.close()
@@ -334,7 +336,7 @@ def _authenticate(transport: paramiko.Transport, host: Resolved, ask: Ask) -> No
                 tried += 1
                 transport.auth_password(host.user, password)
                 return
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except Exception as error:  # see open_stream
         found = clean(str(error), 200) or "the server closed the connection"
     else:
         found = f"{tried} keys tried" if tried else "no key and no password to try"

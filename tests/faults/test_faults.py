@@ -19,6 +19,8 @@ FOUND = (
     "connection:reset/up/3:3",  # paramiko's EOFError came through
     "connection:hole/up/9:1",  # a handshake without an end raised nothing at its timeout
     "connection:hole/down/240:2",  # a commit was waited for for ten minutes
+    "bit-in-packets:down/21:1",  # whatever paramiko's reader raised of a garbled packet came through
+    "bit-in-packets:down/26:2",
     "manifest-at-rest:338:2",  # a manifest of the right size with a wrong bit was never mended
     "call-failed:ship/mkdir/ENOSPC/6:3",  # an error before the app was opened did not name the state
     "helper-killed:install/rename/1:0",  # a file on its way to its name was left in trust/
