@@ -111,6 +111,13 @@ class FrameWriter:
         self._stall_s = stall_s
         self._lock = threading.Lock()
         self._busy: Optional[int] = None
+        self._began: Optional[float] = None
+
+    @property
+    def stuck_s(self) -> float:
+        """For how long the write under way has been; 0 where there is none."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began
 
     @property
     def busy(self) -> bool:
@@ -150,9 +157,11 @@ class FrameWriter:
             self._on_fail()
             raise protocol.EndOfStream("the peer has not read for %g s" % self._stall_s)
         try:
+            self._began = time.monotonic()
             write()
         except (OSError, ValueError) as error:  # ValueError: the stream was closed
             self._on_fail()
             raise protocol.EndOfStream("the peer is gone: %s" % error) from None
         finally:
+            self._began = None
             self._lock.release()

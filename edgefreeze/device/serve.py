@@ -20,6 +20,7 @@ from edgefreeze.device.frames import FrameReader, FrameWriter
 from edgefreeze.device.session import Session
 
 GRACE_S = 30.0
+STUCK_S = 5.0
 IDLE_S = 120.0
 DEAF_S = 20.0
 """A host that has answered heartbeats during a request, and does not for so long, is gone: a link that was
@@ -51,8 +52,11 @@ class Helper:
 
     def _leave_in_time(self) -> None:
         child.kill_all()
-        if not self._left.wait(GRACE_S):
-            os._exit(EXIT_LEFT)
+        deadline = time.monotonic() + GRACE_S
+        while not self._left.wait(0.5):
+            # A write that nobody reads never ends: a cut link leaves pipe and socket full.
+            if time.monotonic() > deadline or self._writer.stuck_s > STUCK_S:
+                os._exit(EXIT_LEFT)
 
     def _wait_for_signal(self) -> None:
         signal.sigwait(_SIGNALS)

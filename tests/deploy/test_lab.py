@@ -236,7 +236,12 @@ def test_a_board_with_too_little_room_is_left_as_it_was(
     assert error["code"] == "disk-space"
     assert "free" in error["expected"]
     assert "free" in error["found"]
-    assert board.sh("ls ~/.edgefreeze/apps 2>/dev/null || true") == ""
+    # The app was opened, under its lock; nothing of a release came.
+    left = board.sh(
+        "find ~/.edgefreeze/apps ~/.edgefreeze/store ~/.edgefreeze/runtimes -type f 2>/dev/null; true"
+    )
+    assert {Path(file).name for file in left.splitlines()} == {"lock"}
+    assert edgefreeze_("status", "--host", host, "--json").json["apps"] == []
 
 
 def test_after_a_purge_not_one_file_of_ours_is_left(

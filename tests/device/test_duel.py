@@ -11,6 +11,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -469,10 +470,20 @@ def test_a_link_that_is_cut_without_a_word_is_noticed(start: Any, release: Any) 
     helper = start("--idle", "5")
     both = release(a={"ms": 2.0}, b={"ms": 2.0})
     _, there = cut(helper, both, "9a" * 8, lambda helper: None, answer=True)
+    pulled = threading.Event()
+
+    def take() -> None:
+        while not pulled.is_set():
+            protocol.read_message(helper.stdout)
+
+    reading = threading.Thread(target=take)
+    reading.start()
     for _ in range(7):  # while it answers, it is there
         assert helper.process.poll() is None
         beat(helper)
         time.sleep(1)
+    pulled.set()
+    reading.join(20)
     assert there
     assert all(Path(f"/proc/{pid}").exists() for pid in there)
     began = time.monotonic()
