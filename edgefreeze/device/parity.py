@@ -184,7 +184,7 @@ def _sqnr_db(pairs: List[Tuple[Array, Array]]) -> Optional[float]:
             noise += float(np.sum((a[finite] - b[finite]) ** 2))
     if signal == 0.0 or noise == 0.0 or not math.isfinite(signal + noise):
         return None
-    return 10.0 * math.log10(signal / noise)
+    return 10.0 * (math.log10(signal) - math.log10(noise))  # their quotient may be too small for a float
 
 
 def _as_float64(array: Array) -> Array:

@@ -203,3 +203,8 @@ def test_sqnr_is_the_energy_of_the_signal_over_that_of_the_noise() -> None:
     signal = np.array([3.0, 4.0])
     assert one(signal, signal + np.array([0.0, 0.05]), 1.0)["sqnr_db"] == pytest.approx(40.0)
     assert one(signal, signal, 1.0)["sqnr_db"] is None
+
+
+def test_a_ratio_of_energies_that_no_float_holds_is_still_told() -> None:
+    found = compare([{"y": np.asarray([2.6e-93])}], [{"y": np.asarray([1.6e69])}], 0.0)
+    assert found["outputs"][0]["sqnr_db"] == pytest.approx(-3236, abs=2)

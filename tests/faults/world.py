@@ -279,8 +279,11 @@ class Site:
 
     def connect(self) -> client.Helper:
         """The host's end, with this site's helper."""
-        pyz.build = lambda: self.world.programs[self.program]
-        return client.connect(self.device())
+        whole, pyz.build = pyz.build, lambda: self.world.programs[self.program]
+        try:
+            return client.connect(self.device())
+        finally:
+            pyz.build = whole
 
     def ship(self, release: Release | None = None, sign: bool | None = None) -> Any:
         """What `deploy` does once a release is built: the order of deploy.py itself. Raises Failure."""
