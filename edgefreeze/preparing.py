@@ -12,7 +12,7 @@ from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.progress import Progress
 from edgefreeze.ship import proof, provision, session
-from edgefreeze.ship.plan import RuntimePlan, check_room
+from edgefreeze.ship.plan import RuntimePlan
 from edgefreeze.targets import Format, Target
 from edgefreeze.text import short
 from edgefreeze.transport.client import Helper, connect
@@ -101,7 +101,7 @@ def prepare(
         for plan in plans:
             done = _described(plan, formats)
             found.append(
-                replace(done, bytes_sent=_lacking(helper, plan))
+                replace(done, bytes_sent=sum(c.bytes for c in provision.lacking(helper, plan)))
                 if dry_run
                 else _prepare(helper, facts, plan, done, target, progress)
             )
@@ -132,16 +132,10 @@ def _described(plan: RuntimePlan, formats: tuple[Format, ...]) -> Prepared:
     )
 
 
-def _lacking(helper: Helper, plan: RuntimePlan) -> int:
-    return sum(c.bytes for c in provision.lacking(helper, plan))
-
-
 def _prepare(
     helper: Helper, facts: DeviceFacts, plan: RuntimePlan, done: Prepared, target: Target, progress: Progress
 ) -> Prepared:
-    contents = provision.lacking(helper, plan)
-    check_room(contents, facts, target.limits.keep_free_mb, helper.where)
-    sent = provision.bring(helper, plan, progress)
+    sent = provision.bring(helper, plan, facts, target, progress)
     proved = proof.prove(helper, facts, plan, progress)
     if not proved.ok:
         raise Failure(

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgefreeze import runtimes
 from edgefreeze.device import tensors
-from edgefreeze.errors import Failure
+from edgefreeze.errors import UNREACHABLE, Failure
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Content
 from edgefreeze.ship import trial
@@ -114,7 +114,7 @@ def prove(helper: Helper, facts: DeviceFacts, plan: RuntimePlan, progress: Progr
         with trial.brought(helper, model.artifact, files, bound, 1, progress) as infer:
             reason = model.wrong(infer(model.asked()))
     except Failure as failure:
-        if failure.code in ("protocol", "connection-lost", "unreachable"):
+        if failure.exit_status == UNREACHABLE or failure.code == "protocol":
             raise
         return Proof(ok=False, seconds=time.monotonic() - started, reason=_why(failure))
     return Proof(ok=reason is None, seconds=time.monotonic() - started, reason=reason)

@@ -8,7 +8,7 @@ from edgefreeze import runtimes
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Content, Release
-from edgefreeze.ship.plan import RuntimePlan
+from edgefreeze.ship.plan import RuntimePlan, check_room
 from edgefreeze.targets import Format, Target
 from edgefreeze.text import size
 from edgefreeze.transport.client import Helper, Upload
@@ -63,12 +63,17 @@ def plan(
     return RuntimePlan(choice=choice, tree=runtimes.fetch(choice, facts, sources))
 
 
-def bring(helper: Helper, plan: RuntimePlan, progress: Progress) -> int:
-    """Have a runtime's tree on the device; the payload bytes sent for it. Nothing is sent that is there."""
+def bring(helper: Helper, plan: RuntimePlan, facts: DeviceFacts, target: Target, progress: Progress) -> int:
+    """Have a runtime's tree on the device; the payload bytes sent for it. Nothing is sent that is there.
+
+    Raises Failure disk-space before anything is.
+    """
     contents, tree = _contents(helper, plan), plan.tree
     if tree is None or not contents:
         return 0
-    sent = send(helper, contents, plan.choice.requirement[0], progress, passing=False)
+    missing = _missing(helper, contents)
+    check_room(missing, facts, target.limits.keep_free_mb, helper.where)
+    sent = _put(helper, missing, plan.choice.requirement[0], progress, passing=False)
     helper.request("commit")
     progress.step("runtime", f"putting {tree.runtime} together on the device")
     helper.request("tree", {"id": tree.id, "files": tree.listing()})
@@ -102,7 +107,10 @@ def _missing(helper: Helper, contents: Sequence[Content]) -> tuple[Content, ...]
 def send(helper: Helper, contents: Sequence[Content], what: str, progress: Progress, *, passing: bool) -> int:
     """Send what the device lacks of some content; the payload bytes sent. passing: it goes again with the
     session."""
-    missing = _missing(helper, contents)
+    return _put(helper, _missing(helper, contents), what, progress, passing=passing)
+
+
+def _put(helper: Helper, missing: Sequence[Content], what: str, progress: Progress, *, passing: bool) -> int:
     total = sum(c.bytes for c in missing)
     progress.step("send", f"sending {what}: {size(total)}", total)
     return helper.put(

@@ -82,7 +82,7 @@ def bind(
     name = runtimes.table().of_format(format_name)
     choice = runtimes.choose(name, facts, target.runtimes.get(name))  # type: ignore[call-overload]
     plan = provision.plan(choice, facts, progress, sources)
-    provision.bring(helper, plan, progress)
+    provision.bring(helper, plan, facts, target, progress)
     return binding(facts, (plan,), runtimes.table().runner)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.progress import Silent
 from edgefreeze.runtimes import Choice
@@ -33,6 +34,15 @@ def helper(tmp_path: Path) -> Iterator[Helper]:
     )
     with connect(device) as found:
         yield found
+
+
+def test_a_link_that_breaks_is_not_blamed_on_the_runtime(helper: Helper) -> None:
+    facts = session.probe(helper)
+    helper._stream.close()
+    own = RuntimePlan(choice=Choice(runtime="litert", own="here", package=None), tree=None)
+    with pytest.raises(Failure) as caught:
+        proof.prove(helper, facts, own, Silent())
+    assert caught.value.exit_status == 4
 
 
 def prove(helper: Helper, runtime: str, python: str = sys.executable) -> proof.Proof:
