@@ -26,7 +26,7 @@ from edgefreeze.runtimes.needs import Needs, needs
 from edgefreeze.runtimes.tree import Tree, TreeFile, listed, strip, versions
 from edgefreeze.types import DeviceFacts
 
-_LAYOUT = 2
+_LAYOUT = 3
 """Counts up when the same pins are laid out otherwise, so that no old tree of the cache is taken for new."""
 
 

@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-GLIBC = re.compile(
-    r"(libc|libm|libdl|libpthread|librt|libutil|libresolv|ld-linux.*|ld64)\.so\.\d+|ld-linux-[\w-]+\.so\.\d+"
-)
-"""Files that are part of glibc."""
 _MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64", "armv7l": "EM_ARM"}
 
 
@@ -25,8 +21,6 @@ class Library:
     machine: str
     """As ELF calls it: EM_AARCH64."""
     soname: str | None
-    needed: tuple[str, ...]
-    """The libraries that it asks for."""
     glibc: tuple[int, ...]
     """The newest version of a symbol of glibc's that it asks for; empty where it asks for none."""
 
@@ -41,8 +35,6 @@ class Needs:
     """The library that asks for it."""
     foreign: tuple[str, ...]
     """Libraries for another machine."""
-    libraries: tuple[str, ...]
-    """Libraries that are neither in the tree nor glibc's, such as libstdc++.so.6."""
 
 
 def needs(folder: Path, machine: str) -> Needs:
@@ -56,13 +48,10 @@ def summed(found: Iterable[Library], machine: str) -> Needs:
     meant = _MACHINES.get(machine)
     own = [library for library in found if library.machine == meant]
     newest = max(own, key=lambda library: library.glibc, default=None)
-    there = {library.path.rpartition("/")[2] for library in own} | {library.soname for library in own}
-    asked = {name for library in own for name in library.needed}
     return Needs(
         glibc=".".join(map(str, newest.glibc)) if newest and newest.glibc else None,
         glibc_of=newest.path if newest and newest.glibc else None,
         foreign=tuple(sorted(library.path for library in found if library.machine != meant)),
-        libraries=tuple(sorted(n for n in asked - there if not GLIBC.fullmatch(n))),
     )
 
 
@@ -94,7 +83,6 @@ def read(path: Path, name: str) -> Library | None:
                 path=name,
                 machine=str(elf["e_machine"]),
                 soname=next((t.soname for t in tags if t.entry.d_tag == "DT_SONAME"), None),
-                needed=tuple(t.needed for t in tags if t.entry.d_tag == "DT_NEEDED"),
                 glibc=max(_glibc_versions(elf), default=()),
             )
         except (ELFError, UnicodeDecodeError):

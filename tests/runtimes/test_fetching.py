@@ -183,26 +183,25 @@ def test_the_needs_of_real_libraries_are_read(tmp_path: Path) -> None:
     assert found.glibc_of == "module.so"
     assert found.glibc == "2.2.5"
     assert found.foreign == ()
-    assert found.libraries == ()
     assert fetching.needs(tree, "aarch64").foreign == ("libown.so.1", "module.so")
 
 
 @pytest.mark.parametrize(
     ("needs", "facts", "message"),
     [
-        (Needs(glibc="2.34", glibc_of="a.so", foreign=(), libraries=()), PI4, None),
+        (Needs(glibc="2.34", glibc_of="a.so", foreign=()), PI4, None),
         (
-            Needs(glibc="2.34", glibc_of="a.so", foreign=(), libraries=()),
+            Needs(glibc="2.34", glibc_of="a.so", foreign=()),
             replace(PI4, libc="glibc 2.31"),
             "a.so needs a newer C library",
         ),
         (
-            Needs(glibc="2.4", glibc_of="a.so", foreign=(), libraries=()),
+            Needs(glibc="2.4", glibc_of="a.so", foreign=()),
             replace(PI4, libc="musl 1.2"),
             "a.so needs a newer C library",
         ),
-        (Needs(glibc=None, glibc_of=None, foreign=(), libraries=()), replace(PI4, libc="musl 1.2"), None),
-        (Needs(glibc=None, glibc_of=None, foreign=("b.so",), libraries=()), PI4, "another machine"),
+        (Needs(glibc=None, glibc_of=None, foreign=()), replace(PI4, libc="musl 1.2"), None),
+        (Needs(glibc=None, glibc_of=None, foreign=("b.so",)), PI4, "another machine"),
     ],
 )
 def test_a_system_that_is_too_old_is_told_before_anything_is_sent(
