@@ -1,4 +1,4 @@
-"""edgefreeze pin."""
+"""edgefreeze pin; unpin is the same the other way round."""
 
 from __future__ import annotations
 
@@ -8,25 +8,37 @@ from edgefreeze.cli import options, output
 from edgefreeze.cli.options import Where, app_option, device_options, output_options
 
 
-@click.command("pin", epilog="Example:  edgefreeze pin 3f2a9c --host cam1")
-@click.argument("release")
-@device_options
-@app_option
-@output_options
-def command(
-    release: str,
-    where: Where,
-    app: str | None,
-    as_json: bool,
-    quiet: bool,
-    debug: bool,
-) -> None:
-    """Keep a release on a device, however many come after it. RELEASE: its id, or the first digits."""
-    from edgefreeze import operate
-    from edgefreeze.text import short
+def pinning(name: str, *, keep: bool, done: str, text: str) -> click.Command:
+    """The command of that name, which says of the release what was `done`."""
 
-    found = operate.pin(where.device, app or where.config.app, release, True, options.ask)
-    if as_json:
-        output.document("pin", found)
-    else:
-        output.console().print(f"{found['device']}: {short(found['release'])} of {found['app']} is kept")
+    @click.command(name, epilog=f"Example:  edgefreeze {name} 3f2a9c --host cam1", help=text)
+    @click.argument("release")
+    @device_options
+    @app_option
+    @output_options
+    def command(
+        release: str,
+        where: Where,
+        app: str | None,
+        as_json: bool,
+        quiet: bool,
+        debug: bool,
+    ) -> None:
+        from edgefreeze import operate
+        from edgefreeze.text import short
+
+        found = operate.pin(where.device, app or where.config.app, release, keep, options.ask)
+        if as_json:
+            output.document(name, found)
+        else:
+            output.console().print(f"{found['device']}: {short(found['release'])} of {found['app']} {done}")
+
+    return command
+
+
+command = pinning(
+    "pin",
+    keep=True,
+    done="is kept",
+    text="Keep a release on a device, however many come after it. RELEASE: its id, or the first digits.",
+)

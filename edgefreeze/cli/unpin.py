@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-import click
+from edgefreeze.cli.pin import pinning
 
-from edgefreeze.cli import options, output
-from edgefreeze.cli.options import Where, app_option, device_options, output_options
-
-
-@click.command("unpin", epilog="Example:  edgefreeze unpin 3f2a9c --host cam1")
-@click.argument("release")
-@device_options
-@app_option
-@output_options
-def command(
-    release: str,
-    where: Where,
-    app: str | None,
-    as_json: bool,
-    quiet: bool,
-    debug: bool,
-) -> None:
-    """Let a pinned release go in its turn, with the others. RELEASE: its id, or the first digits."""
-    from edgefreeze import operate
-    from edgefreeze.text import short
-
-    found = operate.pin(where.device, app or where.config.app, release, False, options.ask)
-    if as_json:
-        output.document("unpin", found)
-    else:
-        output.console().print(
-            f"{found['device']}: {short(found['release'])} of {found['app']} is no longer kept"
-        )
+command = pinning(
+    "unpin",
+    keep=False,
+    done="is no longer kept",
+    text="Let a pinned release go in its turn, with the others. RELEASE: its id, or the first digits.",
+)

@@ -22,6 +22,7 @@ from edgefreeze.build import Built, build
 from edgefreeze.cli import main
 from edgefreeze.progress import Silent
 from edgefreeze.release import manifest
+from tests.lab_plugin import LabDevice
 
 HERE = Path(__file__).parent
 
@@ -179,3 +180,15 @@ def wrong_python(tmp_path: Path) -> Path:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ai-edge-litert\nVersion: 2.3.0\n")
     return home / "bin" / "python"
+
+
+@pytest.fixture
+def over_ssh(monkeypatch: pytest.MonkeyPatch, device: Path) -> Callable[[LabDevice], str]:
+    """Make ssh find a board of the lab; gives the board's alias."""
+
+    def use(board: LabDevice) -> str:
+        monkeypatch.setenv("EDGEFREEZE_SSH_CONFIG", board.ssh_config)
+        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+        return board.name
+
+    return use

@@ -24,18 +24,6 @@ pytestmark = pytest.mark.tf
 Run = Callable[..., Result]
 
 
-@pytest.fixture
-def over_ssh(monkeypatch: pytest.MonkeyPatch, device: Path) -> Callable[[LabDevice], str]:
-    """Make ssh find a board of the lab; gives the board's alias."""
-
-    def use(board: LabDevice) -> str:
-        monkeypatch.setenv("EDGEFREEZE_SSH_CONFIG", board.ssh_config)
-        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-        return board.name
-
-    return use
-
-
 def deploy(run: Run, model: Path, target: str, host: str, *more: str) -> dict[str, Any]:
     result = run("deploy", model, "--app", "cam", "--target", target, "--host", host, "--json", *more)
     assert result.status == 0, result.out + result.err

@@ -20,16 +20,6 @@ pytestmark = pytest.mark.tf
 Run = Callable[..., Result]
 
 
-@pytest.fixture
-def over_ssh(monkeypatch: pytest.MonkeyPatch, device: Path) -> Callable[[LabDevice], str]:
-    def use(board: LabDevice) -> str:
-        monkeypatch.setenv("EDGEFREEZE_SSH_CONFIG", board.ssh_config)
-        monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-        return board.name
-
-    return use
-
-
 def test_this_machines_own_runtimes_infer(device: Path, edgefreeze_: Run) -> None:
     found = edgefreeze_(
         "prepare", "--format", "tflite", "--format", "onnx", "--format", "frozen_pb", "--json"
