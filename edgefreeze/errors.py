@@ -240,6 +240,11 @@ CODES: dict[str, Code] = {
         "The inference process on the device took too long.",
         "See what else runs there, then try again.",
     ),
+    "python-broken": Code(
+        CONFIG,
+        "The device's Python cannot load a module of its own: a file of it is damaged or missing.",
+        "Install the device's python3 again; if its disk answers with errors, change the card.",
+    ),
     "python-missing": Code(CONFIG, "The release's interpreter is not there any more.", "Deploy it again."),
     # Measuring
     "bad-result": Code(

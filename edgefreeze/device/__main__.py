@@ -143,10 +143,21 @@ def _install(options: argparse.Namespace) -> int:
 
 def run() -> NoReturn:
     """The program: no waiting for the threads that read, no clean-up of an imported TensorFlow."""
-    status = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (ImportError, OSError) as error:  # Python's own files, or nobody reads what it says
+        status = 1
+        _last_word("error: %s" % error)
     os._exit(status)
+
+
+def _last_word(text: str) -> None:
+    try:
+        os.write(2, ("%s\n" % text).encode("utf-8", "replace"))
+    except OSError:
+        pass
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What can go wrong on a device, as codes that the host maps to its own errors."""
 
 import errno
+import sys
+import traceback
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Optional
 
@@ -22,6 +24,7 @@ CODES = (
     "no-release",
     "not-tested",
     "protocol",
+    "python-broken",  # a module of its interpreter cannot be loaded
     "python-missing",
     "replayed",  # a signed release older than one that was active
     "rollback-failed",  # the release before is in its place, and its hook failed
@@ -70,6 +73,20 @@ def from_os_error(error: OSError, doing: str) -> DeviceError:
     path = error.filename if isinstance(error.filename, str) else None
     message = "%s: %s%s" % (doing, error.strerror or name, " (%s)" % path if path else "")
     return DeviceError(code, message, found=name, errno=name, path=path)
+
+
+def from_exception(error: Exception, doing: str) -> DeviceError:
+    """Whatever went wrong, with a code: device-internal, with the trace, where it is our own fault."""
+    if isinstance(error, DeviceError):
+        return error
+    if isinstance(error, OSError):
+        return from_os_error(error, doing)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("edgefreeze."):
+        message = "%s: Python cannot load a module of its own: %s" % (doing, error)
+        return DeviceError("python-broken", message, "a whole Python installation", sys.executable)
+    message = "%s: %s" % (type(error).__name__, error)
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return DeviceError("device-internal", message, trace=trace)
 
 
 @contextmanager

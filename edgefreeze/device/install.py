@@ -11,7 +11,7 @@ from edgefreeze.device import manifest, pack, probe, runtimes
 from edgefreeze.device.admission import Parcel, admit
 from edgefreeze.device.app import App
 from edgefreeze.device.changeover import change_over
-from edgefreeze.device.errors import DeviceError, from_os_error
+from edgefreeze.device.errors import DeviceError, from_exception, from_os_error
 from edgefreeze.device.measure import selftest
 from edgefreeze.device.session import Session
 
@@ -187,8 +187,8 @@ def main(root: str, program: str, path: str, app: Optional[str], enrol: bool) ->
     try:
         found = install(session, path, app, enrol, say)
         print("release %s is active, %s" % (found["release"], _plain(found["signed"])))
-    except (DeviceError, OSError) as raised:
-        error = raised if isinstance(raised, DeviceError) else from_os_error(raised, "installing")
+    except Exception as raised:
+        error = from_exception(raised, "installing")
         status = EXIT_STATUSES.get(error.code, 1)
         say("error: %s  [%s]" % (error.message, error.code))
         for label, value in (("expected", error.expected), ("found", error.found)):

@@ -11,11 +11,10 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from typing import Any, BinaryIO, Dict, Optional, Tuple
 
 from edgefreeze.device import child, ops, protocol
-from edgefreeze.device.errors import DeviceError, from_os_error
+from edgefreeze.device.errors import DeviceError, from_exception, from_os_error
 from edgefreeze.device.frames import FrameReader, FrameWriter
 from edgefreeze.device.session import Session
 
@@ -144,14 +143,8 @@ class Helper:
             result = ops.run(self._session, ops.find(op), request)
         except protocol.ProtocolError:
             raise
-        except DeviceError as error:
-            failure = error
-        except OSError as error:
-            failure = from_os_error(error, str(op))
         except Exception as error:
-            failure = DeviceError(
-                "device-internal", "%s: %s" % (type(error).__name__, error), trace=traceback.format_exc()
-            )
+            failure = from_exception(error, str(op))
         else:
             reply: Dict[str, Any] = {"id": number, "ok": True, "result": result}
             if request.reply_blob:

@@ -220,10 +220,11 @@ def test_a_stray_print_does_not_break_the_protocol(start: Any, tmp_path: Path, p
     assert all(word in said.stderr for word in (b"stray", b"more", b"child"))
 
 
-def test_an_unexpected_failure_says_where(program: Path, root: Path) -> None:
+def _error_of_a_ping_that_does(statement: str, program: Path, root: Path) -> Any:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from edgefreeze.device import ops, serve\n"
-        "ops.OPERATIONS['ping'] = ops.Operation(lambda session, request: 1 / 0, ops.checks.anything)\n"
+        f"def ping(session, request):\n    {statement}\n"
+        "ops.OPERATIONS['ping'] = ops.Operation(ping, ops.checks.anything)\n"
         "streams = serve.take_stdio(); root = serve.prepare_root(sys.argv[2])\n"
         "serve.Helper(root, 'p', 60, *streams).run()"
     )
@@ -243,10 +244,24 @@ def test_an_unexpected_failure_says_where(program: Path, root: Path) -> None:
     protocol.read_message(process.stdout)
     answer = protocol.read_message(process.stdout)
     process.communicate(timeout=10)
-    assert answer["error"]["code"] == "device-internal"
-    assert answer["error"]["message"] == "ZeroDivisionError: division by zero"
-    assert "Traceback" in answer["error"]["trace"]
     assert answer["error"]["device_state"] == {"active": None, "previous": None, "phase": "EMPTY"}
+    return answer["error"]
+
+
+def test_an_unexpected_failure_says_where(program: Path, root: Path) -> None:
+    error = _error_of_a_ping_that_does("1 / 0", program, root)
+    assert error["code"] == "device-internal"
+    assert error["message"] == "ZeroDivisionError: division by zero"
+    assert "Traceback" in error["trace"]
+
+
+def test_a_python_whose_module_cannot_be_read_is_not_our_own_error(program: Path, root: Path) -> None:
+    error = _error_of_a_ping_that_does("import csv.not_there", program, root)
+    assert error["code"] == "python-broken"
+    assert "csv.not_there" in error["message"]
+    assert error["expected"] == "a whole Python installation"
+    own = _error_of_a_ping_that_does("from edgefreeze.device.probe import never", program, root)
+    assert own["code"] == "device-internal"
 
 
 def test_memory_stays_bounded_while_a_large_file_comes(start: Any) -> None:

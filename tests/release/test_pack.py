@@ -110,6 +110,21 @@ def test_it_is_installed_by_the_helper_alone(
     assert (other.returncode, "another app's" in other.stderr) == (3, True)
 
 
+def test_what_nobody_can_read_does_not_undo_an_install(
+    release: Release, brought: Brought, tmp_path: Path, program: Path
+) -> None:
+    pack(release, tmp_path / "r.pack", None, brought)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-I", program, "install", tmp_path / "r.pack", "--root", tmp_path / "device"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert current(tmp_path / "device") == release.id
+
+
 def test_the_policy_holds_for_files_too(
     folder: Path,
     alice: Key,
