@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Dict, Optional, Tuple
 from edgefreeze.device import child, ops, protocol
 from edgefreeze.device.errors import DeviceError, from_exception, from_os_error
 from edgefreeze.device.frames import FrameReader, FrameWriter
+from edgefreeze.device.requests import Request
 from edgefreeze.device.session import Session
 
 GRACE_S = 30.0
@@ -125,7 +126,7 @@ class Helper:
             raise protocol.ProtocolError("a request without a number")
         size = protocol.blob_size(message)
         blob = protocol.read_blob(lambda: self._reader.get(self._idle_s), size)
-        request = ops.Request(message.get("args", {}), blob, size, lambda event: self._tell(number, event))
+        request = Request(message.get("args", {}), blob, size, lambda event: self._tell(number, event))
         self._writer.begin(number)
         error = self._answer(number, message.get("op"), request)
         for _ in blob:  # what nobody took, so that the next frame is the next request
@@ -138,7 +139,7 @@ class Helper:
             raise protocol.EndOfStream("the host is gone")
         self._writer.event(number, event)
 
-    def _answer(self, number: int, op: Any, request: ops.Request) -> Optional[DeviceError]:
+    def _answer(self, number: int, op: Any, request: Request) -> Optional[DeviceError]:
         try:
             result = ops.run(self._session, ops.find(op), request)
         except protocol.ProtocolError:

@@ -16,6 +16,7 @@ import json, os, signal, sys
 program, root, fatal, requests = sys.argv[1:]
 sys.path.insert(0, program)
 from edgefreeze.device import ops, session
+from edgefreeze.device.requests import Request
 
 count = 0
 def cut(name):
@@ -33,7 +34,7 @@ for name in ("rename", "fsync", "symlink", "link", "mkdir", "unlink", "ftruncate
 held = session.Session(root, program)
 for op, args, blob in json.loads(open(requests).read()):
     blob = bytes.fromhex(blob)
-    request = ops.Request(args, iter([blob] if blob else []), len(blob), lambda event: None)
+    request = Request(args, iter([blob] if blob else []), len(blob), lambda event: None)
     ops.run(held, ops.find(op), request)
 held.close()
 print(count)
@@ -120,6 +121,7 @@ def test_all_is_durable_before_a_release_is_named(
     import os
 
     from edgefreeze.device import ops, session
+    from edgefreeze.device.requests import Request
 
     synced: list[int] = []
     real_fsync, real_rename = os.fsync, os.rename
@@ -153,7 +155,7 @@ def test_all_is_durable_before_a_release_is_named(
         release, look, [["activate", dict(release.named, allow_unverified=True), ""]]
     ):
         data = bytes.fromhex(blob)
-        ops.run(held, ops.find(op), ops.Request(args, iter([data]), len(data), lambda event: None))
+        ops.run(held, ops.find(op), Request(args, iter([data]), len(data), lambda event: None))
     held.close()
     assert named == ["release", "current"]
     assert app.stat().st_ino in synced

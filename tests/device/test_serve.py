@@ -222,9 +222,9 @@ def test_a_stray_print_does_not_break_the_protocol(start: Any, tmp_path: Path, p
 
 def _error_of_a_ping_that_does(statement: str, program: Path, root: Path) -> Any:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from edgefreeze.device import ops, serve\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from edgefreeze.device import checks, ops, requests, serve\n"
         f"def ping(session, request):\n    {statement}\n"
-        "ops.OPERATIONS['ping'] = ops.Operation(ping, ops.checks.anything)\n"
+        "ops.OPERATIONS['ping'] = requests.Operation(ping, checks.anything)\n"
         "streams = serve.take_stdio(); root = serve.prepare_root(sys.argv[2])\n"
         "serve.Helper(root, 'p', 60, *streams).run()"
     )

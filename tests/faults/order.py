@@ -230,9 +230,9 @@ class Board:
 
     def ask(self, op: str, args: dict[str, Any], blob: bytes = b"") -> dict[str, Any]:
         """One request, answered."""
-        from edgefreeze.device import ops
+        from edgefreeze.device import ops, requests
 
-        request = ops.Request(args, iter([blob] if blob else []), len(blob), lambda event: None)
+        request = requests.Request(args, iter([blob] if blob else []), len(blob), lambda event: None)
         result = ops.run(self.session, ops.find(op), request)
         if op != "put":
             self.disk.answered(op)

@@ -46,7 +46,7 @@ QUICK = {
     "serve.py": {"IDLE_S": "2.0", "GRACE_S": "5.0"},
     "protocol.py": {"HEARTBEAT_S": "0.3"},
     "changeover.py": {"MARGIN_S": "1.0", "_APPEARS_S": "3.0", "_LOCK_S": "1.0"},
-    "ops.py": {"DEFAULT_TIMEOUT_S": "2.0"},
+    "operations/running.py": {"DEFAULT_TIMEOUT_S": "2.0"},
 }
 """The helper of cases that wait for something: the same program, with shorter deadlines."""
 GREEDY = {"store.py": {"RESERVE_BYTES": "0"}}
