@@ -87,7 +87,7 @@ def bench(request: Request, progress: Progress, ask: Ask = lambda prompt: None) 
     gate that does not pass is in the outcome.
     """
     progress.step("connect", f"connecting to {request.device.name}")
-    with connect(request.device, ask) as helper:
+    with connect(request.device, ask, session.FIRST) as helper:
         progress.step("probe", "looking at the device")
         facts = session.probe(helper)
         for warning in session.require_board(request.target, facts, request.device.name):

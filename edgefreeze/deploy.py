@@ -130,7 +130,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
         accuracy.open_data(request.wish.evaluation)
     with clock("connect"):
         progress.step("connect", f"connecting to {device.name}")
-        helper = connect(device, ask)
+        helper = connect(device, ask, session.FIRST)
     with helper:
         with clock("probe"):
             progress.step("probe", "looking at the device")

@@ -36,7 +36,7 @@ def from_device(name: str, config: Config, host: str, folders: tuple[Path, ...],
     """
     local = host == "local" and host not in config.devices
     device = inventory.choose(config, name, "local" if local else "ssh", None if local else host)
-    with connect(device, ask) as helper:
+    with connect(device, ask, session.FIRST) as helper:
         facts = session.probe(helper)
     # One that extends another cannot be extended itself: what it says is taken from it instead.
     known = [targets.read(file, folders).target for file in targets.names(folders).values()]

@@ -49,7 +49,7 @@ def runtimes_for(
 ) -> Brought:
     """The runtimes that a device needs for a release, put together here. Raises Failure as deploy does."""
     progress.step("connect", f"connecting to {device.name}")
-    with connect(device, ask) as helper:
+    with connect(device, ask, session.FIRST) as helper:
         facts = session.probe(helper)
     formats = tuple(Format.of(a.key) for a in release.artifacts)
     choices = provision.choose(formats, target, facts, progress)

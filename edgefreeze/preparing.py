@@ -90,7 +90,7 @@ def prepare(
     runtime-failed where a runtime is there and does not infer."""
     started = time.monotonic()
     progress.step("connect", f"connecting to {device.name}")
-    with connect(device, ask) as helper:
+    with connect(device, ask, session.FIRST) as helper:
         progress.step("probe", "looking at the device")
         facts = session.probe(helper)
         for warning in session.require_board(target, facts, device.name):

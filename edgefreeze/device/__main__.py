@@ -80,13 +80,16 @@ def main(arguments: List[str]) -> int:
 
 
 def _serve(root: str, idle_s: "float | None") -> int:
-    from edgefreeze.device import serve
+    from edgefreeze.device import bytecode, serve
 
     stdin, stdout = serve.take_stdio()
     os.umask(0o077)
-    program = os.path.abspath(sys.argv[0])
+    running = os.path.abspath(sys.argv[0])
+    program = bytecode.source_of(running)
     folder = serve.prepare_root(root)
-    return serve.Helper(folder, program, idle_s or serve.IDLE_S, stdin, stdout).run()
+    status = serve.Helper(folder, program, idle_s or serve.IDLE_S, stdin, stdout).run()
+    bytecode.keep(program, running)
+    return status
 
 
 def _runner() -> int:

@@ -20,6 +20,9 @@ from edgefreeze.text import clean, short, size
 from edgefreeze.transport.client import Helper, Upload
 from edgefreeze.types import DeviceFacts, Parity
 
+FIRST = ("probe",)
+"""What to ask with the first words over a new connection, for those who probe()."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppState:

@@ -1,13 +1,15 @@
 """The first words to a device: a constant program that takes in the helper and becomes it.
 
-It is started as `python3 -I -c 'exec("…")'` and reads everything that varies from stdin, so that no
+It is started as `python3 -IS -c 'exec("…")'` and reads everything that varies from stdin, so that no
 value is ever part of a command line. Conversation, before the framed protocol begins:
 
-    device: MAGIC of the bootstrap, then a line of JSON {"python": [3, 11], "have": …} after it has read
-    host:   a line of JSON {"sha256", "bytes", "root"}
-    device: {"need": true} or {"need": false}
-    host:   the helper's bytes, where needed
+    host:   a line of JSON {"sha256", "bytes", "root"}, at once
+    device: MAGIC of the bootstrap, then {"need": true} or {"need": false}
+    host:   the helper's bytes, where needed; and what it wants to ask the helper first
     device: execs the helper, whose own greeting follows, or one line {"error", "text"}
+
+Where an earlier helper has left its bytecode (device/bytecode.py) for this Python, that is executed: a file
+beside the helper that begins with the SHA-256 of its rest.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ try:
     ask = json.loads(line().decode())
     root = os.path.expanduser(ask["root"])
     folder = os.path.join(root, "helper")
-    path = os.path.join(folder, ask["sha256"] + ".pyz")
+    start = os.path.join(folder, ask["sha256"])
+    path = start + ".pyz"
     os.makedirs(folder, 0o700, exist_ok=True)
     try:
         with open(path, "rb") as file:
@@ -82,12 +85,20 @@ except (OSError, KeyError, ValueError) as error:
     code = "disk-space" if full else "store-io"
     say(json.dumps({"error": code, "text": "%s: %s" % (type(error).__name__, error)}))
     sys.exit(1)
+try:
+    fast = "%s.%s.pyz" % (start, sys.implementation.cache_tag)
+    with open(fast, "rb") as file:
+        digest = file.read(64)
+        if hashlib.sha256(file.read()).hexdigest().encode() == digest:
+            path = fast
+except OSError:
+    pass
 os.execv(sys.executable, [sys.executable, "-I", path, "serve", "--root", root])
 """
 
 
 def program() -> str:
-    """What `python3 -I -c` is given: one line without single quotes, which sh, bash, dash, zsh, fish and
+    """What `python3 -IS -c` is given: one line without single quotes, which sh, bash, dash, zsh, fish and
     csh all pass on unchanged between single quotes."""
     code = "exec(" + json.dumps(_PROGRAM.strip() + "\n") + ")"
     assert not set(code) & set("'!\n")

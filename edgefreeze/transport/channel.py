@@ -5,6 +5,7 @@ A transport is a function that opens a Stream. Adding one takes a file beside lo
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
@@ -50,22 +51,24 @@ class Greeting:
     """What a login shell or a banner printed before."""
 
 
-def greet(stream: Stream, *, where: str, root: str, timeout_s: float) -> Greeting:
+def greet(stream: Stream, *, where: str, root: str, timeout_s: float, early: bytes = b"") -> Greeting:
     """Turn a stream that runs the bootstrap into one that speaks the framed protocol.
 
+    early: frames that the helper finds when it has started; they go out before its greeting is there, so that
+    they cost no round trip of their own.
     Raises Failure no-python, old-python, helper-no-greeting, store-io, digest-mismatch, protocol.
     """
     data, digest = pyz.build()
     stream.set_timeout(timeout_s)
     try:
-        noise = _skip_to_bootstrap(stream, where)
         ask = {"sha256": digest, "bytes": len(data), "root": root}
-        stream.writer.write(json.dumps(ask).encode() + b"\n")
-        stream.writer.flush()
-        need = _answer(stream, where)
-        if need.get("need"):
-            stream.writer.write(data)
+        with contextlib.suppress(OSError):  # it has ended already; what it said tells why
+            stream.writer.write(json.dumps(ask).encode() + b"\n")
             stream.writer.flush()
+        noise = _skip_to_bootstrap(stream, where)
+        need = _answer(stream, where)
+        stream.writer.write(data + early if need.get("need") else early)
+        stream.writer.flush()
         hello = _hello(stream, where)
     except TimeoutError:
         raise Failure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from edgefreeze.device.protocol import EndOfStream, ProtocolError
 from edgefreeze.errors import CODES, Failure
 from edgefreeze.inventory import Device, local_root
 from edgefreeze.text import clean, short
+from edgefreeze.transport import pyz
 from edgefreeze.transport.channel import Greeting, Stream, greet
 from edgefreeze.transport.pace import Pace
 
@@ -47,11 +49,14 @@ class Upload:
 class Helper:
     """The helper on a device. One thread at a time talks to it; a second one keeps an idle line alive."""
 
-    def __init__(self, stream: Stream, where: str, greeting: Greeting) -> None:
+    def __init__(self, stream: Stream, where: str, greeting: Greeting, early: Sequence[str] = ()) -> None:
+        """early: operations that have been asked already, as early_requests() writes them."""
         self._stream = stream
         self.where = where
         self.greeting = greeting
-        self._id = 0
+        self._id = len(early)
+        self._early = list(enumerate(early, 1))
+        self._answers: dict[str, dict[str, Any] | Failure] = {}
         self._lock = threading.RLock()
         self._last = time.monotonic()
         self._closed = threading.Event()
@@ -80,8 +85,27 @@ class Helper:
         """
         with self._lock, self._talking(op):
             self._stream.set_timeout(SILENCE_S)
+            if not args and blob is None and (known := self._asked_early(op)) is not None:
+                if isinstance(known, Failure):
+                    raise known
+                return known
             number = self._send(op, args or {}, blob)
             return self._receive(number, op, on_event)
+
+    def _asked_early(self, op: str) -> dict[str, Any] | Failure | None:
+        """The answer to what was asked with the first words, once; None where that was not asked."""
+        if op in [asked for _, asked in self._early]:
+            self._take_early()
+        return self._answers.pop(op, None)
+
+    def _take_early(self) -> None:
+        """Read the answers that come before all others."""
+        early, self._early = self._early, []
+        for number, op in early:
+            try:
+                self._answers[op] = self._answer(number, op, None)
+            except Failure as failure:
+                self._answers[op] = failure
 
     def requests(
         self, asks: Sequence[tuple[str, dict[str, Any]]], on_event: OnEvent | None = None
@@ -190,6 +214,10 @@ class Helper:
         return self._id
 
     def _receive(self, number: int, op: str, on_event: OnEvent | None) -> dict[str, Any]:
+        self._take_early()
+        return self._answer(number, op, on_event)
+
+    def _answer(self, number: int, op: str, on_event: OnEvent | None) -> dict[str, Any]:
         while True:
             message = protocol.read_message(self._stream.reader)
             if message.get("id") != number:
@@ -294,16 +322,29 @@ def _spoken(value: Any) -> str:
     return str(value)
 
 
-def connect(device: Device, ask: Callable[[str], str | None] = lambda prompt: None) -> Helper:
-    """Open the device's transport and turn it into a helper. Raises Failure as the transports and greet()."""
+def early_requests(operations: Sequence[str]) -> bytes:
+    """The frames that ask for these, in the order and with the numbers that a Helper expects."""
+    out = io.BytesIO()
+    for number, op in enumerate(operations, 1):
+        protocol.write_frame(out, b"J", protocol.canonical({"id": number, "op": op, "args": {}}))
+    return out.getvalue()
+
+
+def connect(
+    device: Device, ask: Callable[[str], str | None] = lambda prompt: None, early: Sequence[str] = ()
+) -> Helper:
+    """Open the device's transport and turn it into a helper. Raises Failure as the transports and greet().
+
+    early: operations, without arguments, whose answers are wanted first: they cost no round trip.
+    """
     try:
-        return _connected(device, ask)
+        return _connected(device, ask, early)
     except Failure as failure:
         failure.device_state = failure.device_state or "the helper had not started there; unchanged"
         raise
 
 
-def _connected(device: Device, ask: Callable[[str], str | None]) -> Helper:
+def _connected(device: Device, ask: Callable[[str], str | None], early: Sequence[str]) -> Helper:
     stream: Stream
     if device.transport == "local":
         import sys
@@ -316,11 +357,12 @@ def _connected(device: Device, ask: Callable[[str], str | None]) -> Helper:
         from edgefreeze.transport import ssh
 
         assert device.host is not None
+        threading.Thread(target=pyz.build, daemon=True).start()  # done when the connection is there
         stream = ssh.open_stream(device.host, device.python or "python3", ask)
         where, root = device.name, device.root or "~/.edgefreeze"
     try:
-        greeting = greet(stream, where=where, root=root, timeout_s=GREETING_S)
+        greeting = greet(stream, where=where, root=root, timeout_s=GREETING_S, early=early_requests(early))
     except BaseException:
         stream.close()
         raise
-    return Helper(stream, where, greeting)
+    return Helper(stream, where, greeting, early)

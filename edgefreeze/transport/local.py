@@ -54,7 +54,7 @@ class LocalStream:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the stream
         try:
             self._process = subprocess.Popen(
-                [python, "-I", "-c", bootstrap.program()],
+                [python, "-IS", "-c", bootstrap.program()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import zipfile
@@ -11,6 +12,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAIN = b"from edgefreeze.device.__main__ import run\n\nrun()\n"
 
 
+@functools.cache
 def build() -> tuple[bytes, str]:
     """The zipapp and its SHA-256 in hex. The same sources and zlib give the same bytes."""
     package = Path(__file__).parent.parent / "device"

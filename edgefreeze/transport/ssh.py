@@ -171,7 +171,7 @@ def open_stream(destination: str, python: str, ask: Ask = lambda prompt: None) -
             with _closed_after(transport, timeout):
                 channel = transport.open_session(window_size=1 << 22, timeout=timeout)
                 # Constant but for the interpreter, a path checked against a strict pattern when it was read.
-                channel.exec_command(f"{_quoted(python)} -I -c '{bootstrap.program()}'")
+                channel.exec_command(f"{_quoted(python)} -IS -c '{bootstrap.program()}'")
         except Exception as error:
             raise _unreachable(host, f"no session: {str(error) or type(error).__name__}", proxy) from None
         return SshStream(transport, channel, proxy)
