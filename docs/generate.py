@@ -90,7 +90,8 @@ def _commands() -> str:
         options = [p for p in command.params if isinstance(p, click.Option)]
         parts.append(table(("option", "value", "meaning"), [_option(o, context) for o in options]))
         parts.append("```sh\n" + "\n".join(_examples(command.epilog or "")) + "\n```\n")
-        parts.append(f"`--json`: {', '.join(f'`{field}`' for field in JSON_FIELDS[name])}\n")
+        if fields := JSON_FIELDS[name]:
+            parts.append(f"`--json`: {', '.join(f'`{field}`' for field in fields)}\n")
     return "\n".join(parts)
 
 
@@ -125,6 +126,7 @@ def _returned(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 JSON_FIELDS: dict[str, tuple[str, ...]] = {
+    "edgefreeze series": (),
     "edgefreeze init": ("path", "app", "target", "model"),
     "edgefreeze doctor": ("device", "target", "checks"),
     "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Outcome)),

@@ -33,7 +33,7 @@ from edgefreeze.inventory import Device, Service
 from edgefreeze.progress import Progress
 from edgefreeze.release import signing
 from edgefreeze.release.manifest import Release
-from edgefreeze.ship import admission, provision, session
+from edgefreeze.ship import admission, provision, renewal, session
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan, check_space
 from edgefreeze.ship.session import AppState, SelfTest
 from edgefreeze.targets import Format, Target
@@ -178,10 +178,16 @@ def _ship(
         outcome.previous = outcome.active
         return outcome
     with clock("plan"):
-        before, trust, ship = session.open_and_ask(helper, request.app, who(), release, plans)
+        opened = renewal.open_and_ask(
+            helper, request.app, who(), release, plans, _terms(request, built, facts), progress
+        )
+        before, trust, ship = opened.state, opened.trust, opened.ship
         check_space(ship, facts, target.limits.keep_free_mb, helper.where)
     outcome = _outcome(request, built, ship, facts)
     outcome.previous, outcome.active = before.active, before.active
+    if opened.renewed is not None:
+        outcome.selftest, outcome.previous = opened.renewed, before.previous
+        return outcome
     if request.sign is not None:
         with clock("sign"):
             progress.step("sign", signing.announcement(request.sign))
@@ -194,18 +200,6 @@ def _ship(
             ship = replace(ship, release=release)
             outcome.signer = signing.signer(release)
     admission.require_welcome(trust, outcome.signer, helper.where, helper.state_sentence())
-    if (
-        before.active == release.id
-        and not (ship.bring or request.bench or release.signature)
-        and built.evaluation is None
-    ):
-        with clock("verify"):
-            outcome.selftest, after = session.renew(
-                helper, ship, facts, runtimes.table().runner, progress, threads=target.bench.threads,
-                unverified=outcome.unverified, service=request.service, keep=target.limits.keep_releases,
-            )  # fmt: skip
-        outcome.active, outcome.previous, outcome.bytes_saved = after.active, after.previous, ship.bytes_total
-        return outcome
     with clock("send"):
         _announce(ship, helper, progress)
         outcome.bytes_sent = session.send(helper, ship, progress, request.rate)
@@ -246,6 +240,24 @@ def _ship(
             outcome.previous = after.previous
         helper.request("prune", {"app": request.app, "keep": target.limits.keep_releases})
     return outcome
+
+
+def _terms(request: Request, built: Built, facts: DeviceFacts) -> renewal.Terms | None:
+    """None where more is to be done than to see that all is as it was: measure, sign, compute accuracy."""
+    if request.bench or request.sign is not None or built.release.signature or built.evaluation is not None:
+        return None
+    return renewal.Terms(
+        facts=facts,
+        runner=runtimes.table().runner,
+        threads=request.target.bench.threads,
+        unverified=_unverified(built.release),
+        service=request.service,
+        keep=request.target.limits.keep_releases,
+    )
+
+
+def _unverified(release: Release) -> tuple[str, ...]:
+    return tuple(a.key for a in release.artifacts if a.status != "verified")
 
 
 def _require_accuracy(
@@ -370,7 +382,7 @@ def _outcome(request: Request, built: Built, ship: ShipPlan, facts: DeviceFacts)
         bytes_saved=ship.bytes_saved,
         dry_run=request.dry_run,
         accuracy=built.accuracy,
-        unverified=tuple(a.key for a in built.release.artifacts if a.status != "verified"),
+        unverified=_unverified(built.release),
         cached=built.cached,
         runtimes={
             r.choice.runtime: f"{r.choice.own} of the device" if r.tree is None else _packages(r)

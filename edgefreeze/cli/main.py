@@ -37,6 +37,7 @@ COMMANDS = {
     "history": "What happened on a device, oldest first.",
     "trust": "Whose releases a device takes.",
     "release": "A release as one file, for a USB stick.",
+    "series": "Several commands over one connection.",
     "targets": "The kinds of boards that are known.",
 }
 """Every command with its short help: the list must not cost an import."""

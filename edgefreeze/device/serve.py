@@ -37,6 +37,7 @@ class Helper:
         self._gone = threading.Event()
         self._left = threading.Event()
         self._session = Session(root, program)
+        self._unbroken = True
         self._writer = FrameWriter(stdout, self._leave, idle_s)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         threading.Thread(target=self._wait_for_signal, name="signals", daemon=True).start()
@@ -128,10 +129,30 @@ class Helper:
         blob = protocol.read_blob(lambda: self._reader.get(self._idle_s), size)
         request = Request(message.get("args", {}), blob, size, lambda event: self._tell(number, event))
         self._writer.begin(number)
-        error = self._answer(number, message.get("op"), request)
+        error = self._linked(number, message, request)
         for _ in blob:  # what nobody took, so that the next frame is the next request
             pass
         return error is not None or message.get("op") != "bye"
+
+    def _linked(self, number: int, message: Dict[str, Any], request: Request) -> Optional[DeviceError]:
+        """Answer a request, unless it is a link of a broken chain: then the result is {"skipped": true}.
+
+        A chain is requests that have `expect`, or `linked`: true, one after the other. What `expect` names
+        must stand in the result, or the chain breaks, as it does when a request fails. `linked` ones are done
+        in an unbroken chain only.
+        """
+        expected, linked = message.get("expect"), message.get("linked") is True
+        if not (expected is None or isinstance(expected, dict)):
+            raise protocol.ProtocolError("an expectation that is no object")
+        if expected is None and not linked:
+            self._unbroken = True
+            return self._answer(number, message.get("op"), request, {})
+        if linked and not self._unbroken:
+            self._writer.reply({"id": number, "ok": True, "result": {"skipped": True}})
+            return None
+        error = self._answer(number, message.get("op"), request, expected or {})
+        self._unbroken = self._unbroken and error is None
+        return error
 
     def _tell(self, number: int, event: Dict[str, Any]) -> None:
         """Send an event. Raises EndOfStream where nobody listens any more, so that long jobs end."""
@@ -139,7 +160,9 @@ class Helper:
             raise protocol.EndOfStream("the host is gone")
         self._writer.event(number, event)
 
-    def _answer(self, number: int, op: Any, request: Request) -> Optional[DeviceError]:
+    def _answer(
+        self, number: int, op: Any, request: Request, expected: Dict[str, Any]
+    ) -> Optional[DeviceError]:
         try:
             result = ops.run(self._session, ops.find(op), request)
         except protocol.ProtocolError:
@@ -147,6 +170,8 @@ class Helper:
         except Exception as error:
             failure = from_exception(error, str(op))
         else:
+            if any(result.get(field) != value for field, value in expected.items()):
+                self._unbroken = False
             reply: Dict[str, Any] = {"id": number, "ok": True, "result": result}
             if request.reply_blob:
                 reply["blob"] = len(request.reply_blob)

@@ -22,6 +22,8 @@ from edgefreeze.types import DeviceFacts, Parity
 
 FIRST = ("probe",)
 """What to ask with the first words over a new connection, for those who probe()."""
+FACTS_S = 60.0
+"""A command in a series believes what one before it was told of the device so long ago."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +52,8 @@ class SelfTest:
 
 
 def probe(helper: Helper) -> DeviceFacts:
-    """The device's facts. Raises Failure protocol where what came is no facts."""
-    result = helper.request("probe")
+    """The device's facts, of this minute. Raises Failure protocol where what came is no facts."""
+    result = helper.recent("probe", FACTS_S)
     try:
         facts = msgspec.convert(result, DeviceFacts, strict=True)
     except msgspec.ValidationError as error:
@@ -93,31 +95,17 @@ def open_app(helper: Helper, app: str, who: str) -> tuple[AppState, Trust]:
 
     Raises Failure locked.
     """
-    return _opened(helper, helper.request("open_app", _opening(app, who)))
+    return opened(helper, helper.request("open_app", opening(app, who)))
 
 
-def _opening(app: str, who: str) -> dict[str, Any]:
+def opening(app: str, who: str) -> dict[str, Any]:
+    """The arguments of open_app."""
     return {"app": app, "who": who, "mode": "write"}
 
 
-def _opened(helper: Helper, result: dict[str, Any]) -> tuple[AppState, Trust]:
+def opened(helper: Helper, result: dict[str, Any]) -> tuple[AppState, Trust]:
+    """The answer to open_app."""
     return app_state(result), Trust.of(result.get("trust"), helper.where)
-
-
-def open_and_ask(
-    helper: Helper, app: str, who: str, release: Release, runtimes: tuple[RuntimePlan, ...]
-) -> tuple[AppState, Trust, ShipPlan]:
-    """open_app and ask_missing, in one round trip where no runtime is brought, and in two where one is."""
-    trees = [r.tree for r in runtimes if r.tree is not None]
-    asks = [("open_app", _opening(app, who)), *(("has_tree", {"id": tree.id}) for tree in trees)]
-    if not trees:
-        opened, missing = helper.requests([*asks, ("missing", _wanted(release, runtimes))])
-        return *_opened(helper, opened), _planned(helper, release, runtimes, missing)
-    opened, *found = helper.requests(asks)
-    there = {tree.id for tree, has in zip(trees, found, strict=True) if has.get("present") is True}
-    absent = tuple(r for r in runtimes if r.tree is None or r.tree.id not in there)
-    missing = helper.request("missing", _wanted(release, absent))
-    return *_opened(helper, opened), _planned(helper, release, runtimes, missing)
 
 
 def app_state(result: dict[str, Any]) -> AppState:
@@ -154,16 +142,18 @@ def ask_missing(helper: Helper, release: Release, runtimes: tuple[RuntimePlan, .
         if r.tree and helper.request("has_tree", {"id": r.tree.id}).get("present") is True
     }
     absent = tuple(r for r in runtimes if r.tree is None or r.tree.id not in there)
-    return _planned(helper, release, runtimes, helper.request("missing", _wanted(release, absent)))
+    return planned(helper, release, runtimes, helper.request("missing", wanted(release, absent)))
 
 
-def _wanted(release: Release, runtimes: tuple[RuntimePlan, ...]) -> dict[str, Any]:
+def wanted(release: Release, runtimes: tuple[RuntimePlan, ...]) -> dict[str, Any]:
+    """The arguments of missing: all contents of a release and of these runtimes."""
     return {"digests": [[c.sha256, c.bytes] for c in everything(release, runtimes)]}
 
 
-def _planned(
+def planned(
     helper: Helper, release: Release, runtimes: tuple[RuntimePlan, ...], result: dict[str, Any]
 ) -> ShipPlan:
+    """The plan after an answer to missing. Raises Failure protocol where it makes no sense."""
     missing = result.get("missing")
     if not isinstance(missing, list) or not all(isinstance(m, str) for m in missing):
         raise Failure("protocol", f"{helper.where}: the list of missing content makes no sense")
@@ -230,14 +220,15 @@ def stage(
             progress.advance(now - done)
             done = now
 
-    result = helper.request("stage", _staging(ship, facts, runner, passing=passing), on_event=on_event)
-    _require_staged(helper, ship.release, result, progress)
+    result = helper.request("stage", staging(ship, facts, runner, passing=passing), on_event=on_event)
+    require_staged(helper, ship.release, result, progress)
     return result.get("known") is True
 
 
-def _staging(
+def staging(
     ship: ShipPlan, facts: DeviceFacts, runner: dict[str, str], *, passing: bool = False
 ) -> dict[str, Any]:
+    """The arguments of stage."""
     release = ship.release
     signed = {} if release.signature is None else {"signature": release.signature, "enrol": True}
     return {
@@ -250,7 +241,8 @@ def _staging(
     }
 
 
-def _require_staged(helper: Helper, release: Release, result: dict[str, Any], progress: Progress) -> None:
+def require_staged(helper: Helper, release: Release, result: dict[str, Any], progress: Progress) -> None:
+    """Raise Failure protocol where the answer to stage is another release; note a signer who was enrolled."""
     if result.get("release") != release.id:
         raise Failure(
             "protocol",
@@ -273,10 +265,11 @@ def self_test(helper: Helper, release: Release, *, threads: int, progress: Progr
     progress.step("selftest", "self-test on the device")
     app = release.manifest["app"]
     result = helper.request("selftest", {"app": app, "release": release.id, "threads": threads})
-    return _passed(helper, release, result)
+    return require_passed(helper, release, result)
 
 
-def _passed(helper: Helper, release: Release, result: dict[str, Any]) -> tuple[SelfTest, ...]:
+def require_passed(helper: Helper, release: Release, result: dict[str, Any]) -> tuple[SelfTest, ...]:
+    """The self-tests of an answer. Raises Failure selftest-failed; the release is thrown away then."""
     app = release.manifest["app"]
     tests, passed = _decoded(helper, result)
     bad = [t for t in tests if not t.ok]
@@ -360,7 +353,7 @@ def activate(
     Raises Failure hook-failed, health-failed: the device runs what it ran; rollback-failed.
     """
     progress.step("activate", f"switching to {short(release.id)}")
-    args = _activating(release, prefer, unverified, service)
+    args = activating(release, prefer, unverified, service)
 
     def on_event(event: dict[str, Any]) -> None:
         if event.get("kind") == "service":
@@ -376,9 +369,10 @@ def activate(
         raise
 
 
-def _activating(
+def activating(
     release: Release, prefer: str | None, unverified: tuple[str, ...], service: Service | None
 ) -> dict[str, Any]:
+    """The arguments of activate."""
     args: dict[str, Any] = {"app": release.manifest["app"], "release": release.id}
     if prefer is not None:
         args["prefer"] = prefer
@@ -387,34 +381,3 @@ def _activating(
     if service is not None:
         args["service"] = msgspec.to_builtins(service)
     return args
-
-
-def renew(
-    helper: Helper,
-    ship: ShipPlan,
-    facts: DeviceFacts,
-    runner: dict[str, str],
-    progress: Progress,
-    *,
-    threads: int,
-    unverified: tuple[str, ...],
-    service: Service | None,
-    keep: int,
-) -> tuple[tuple[SelfTest, ...], AppState]:
-    """All the steps of a ship of what is active there already and lacks nothing, in one round trip.
-
-    It is read back, hashed and mended as ever; the self-test is the one on record, where that still holds.
-    Raises as stage, self_test and activate do.
-    """
-    progress.step("verify", "reading back and hashing on the device; nothing has changed")
-    release, app = ship.release, ship.release.manifest["app"]
-    test = {"app": app, "release": release.id, "threads": threads, "recorded": True}
-    asks = [("stage", _staging(ship, facts, runner))]
-    asks += [("selftest", test)] if release.verified else []
-    asks += [
-        ("activate", _activating(release, None, unverified, service)),
-        ("prune", {"app": app, "keep": keep}),
-    ]
-    staged, *tested, active, _ = helper.requests(asks)
-    _require_staged(helper, release, staged, progress)
-    return _passed(helper, release, tested[0]) if tested else (), app_state(active)

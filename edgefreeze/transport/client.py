@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from edgefreeze.device import protocol
 from edgefreeze.device.protocol import EndOfStream, ProtocolError
@@ -46,6 +46,21 @@ class Upload:
     passing: bool = False
 
 
+class Ask(NamedTuple):
+    """One of several requests that go out together. expect: fields that its result must have, or the `linked`
+    ones after it are skipped, as they are after a failure."""
+
+    op: str
+    args: dict[str, Any]
+    expect: dict[str, Any] | None = None
+    linked: bool = False
+
+    def fields(self) -> dict[str, Any]:
+        """The message, but for its number."""
+        chain = {"expect": self.expect} if self.expect is not None else {}
+        return {"op": self.op, "args": self.args, **chain, **({"linked": True} if self.linked else {})}
+
+
 class Helper:
     """The helper on a device. One thread at a time talks to it; a second one keeps an idle line alive."""
 
@@ -57,9 +72,11 @@ class Helper:
         self._id = len(early)
         self._early = list(enumerate(early, 1))
         self._answers: dict[str, dict[str, Any] | Failure] = {}
+        self._recent: dict[str, tuple[float, dict[str, Any]]] = {}
         self._lock = threading.RLock()
         self._last = time.monotonic()
         self._closed = threading.Event()
+        self._held = False
         self._app: dict[str, Any] | None = None
         self._broken = False
         self._pinger = threading.Thread(target=self._keep_alive, daemon=True)
@@ -92,6 +109,13 @@ class Helper:
             number = self._send(op, args or {}, blob)
             return self._receive(number, op, on_event)
 
+    def recent(self, op: str, age_s: float) -> dict[str, Any]:
+        """request() without arguments, or what it gave here not longer ago. Raises as request()."""
+        known = self._recent.get(op)
+        if known is None or time.monotonic() - known[0] > age_s:
+            known = self._recent[op] = (time.monotonic(), self.request(op))
+        return known[1]
+
     def _asked_early(self, op: str) -> dict[str, Any] | Failure | None:
         """The answer to what was asked with the first words, once; None where that was not asked."""
         if op in [asked for _, asked in self._early]:
@@ -107,24 +131,23 @@ class Helper:
             except Failure as failure:
                 self._answers[op] = failure
 
-    def requests(
-        self, asks: Sequence[tuple[str, dict[str, Any]]], on_event: OnEvent | None = None
-    ) -> list[dict[str, Any]]:
-        """Ask several things in one round trip; the results in order.
+    def requests(self, asks: Sequence[Ask], on_event: OnEvent | None = None) -> list[dict[str, Any] | None]:
+        """Ask several things in one round trip; the results in order, None for what was skipped.
 
-        All are answered, also those after one that failed; then the first failure is raised. Raises as
+        All others are answered, also those after one that failed; then the first failure is raised. Raises as
         request().
         """
-        results: list[dict[str, Any]] = []
+        results: list[dict[str, Any] | None] = []
         failed: Failure | None = None
-        with self._lock, self._talking(asks[0][0]):
+        with self._lock, self._talking(asks[0].op):
             self._stream.set_timeout(SILENCE_S)
-            numbers = [self._write({"op": op, "args": args}, 0) for op, args in asks]
+            numbers = [self._write(ask.fields(), 0) for ask in asks]
             self._stream.writer.flush()
-            for number, (op, _) in zip(numbers, asks, strict=True):
-                with self._talking(op):
+            for number, ask in zip(numbers, asks, strict=True):
+                with self._talking(ask.op):
                     try:
-                        results.append(self._receive(number, op, on_event))
+                        result = self._receive(number, ask.op, on_event)
+                        results.append(None if ask.linked and result.get("skipped") is True else result)
                     except Failure as failure:
                         failed = failed or failure
         if failed is not None:
@@ -137,6 +160,7 @@ class Helper:
         on_bytes is told of every piece's size; rate: at most so many bytes a second. Raises as request().
         """
         sent = 0
+        self._recent.clear()  # there is less room now
         pace = Pace(rate)
         waiting: list[int] = []
         with self._lock, self._talking("put"):
@@ -173,8 +197,8 @@ class Helper:
         return sent
 
     def close(self) -> None:
-        """Say goodbye and end the stream. Never raises."""
-        if self._closed.is_set():
+        """Say goodbye and end the stream, unless it is held open for others. Never raises."""
+        if self._closed.is_set() or (self._held and not self._broken):
             return
         self._closed.set()
         if not self._broken and self._lock.acquire(timeout=1):
@@ -322,6 +346,23 @@ def _spoken(value: Any) -> str:
     return str(value)
 
 
+_held: dict[Device, Helper] | None = None
+
+
+@contextlib.contextmanager
+def held_open() -> Iterator[None]:
+    """Until the end of this, a connection stays open for whoever connects to the same device next."""
+    global _held
+    _held = {}
+    try:
+        yield
+    finally:
+        left, _held = _held, None
+        for helper in left.values():
+            helper._held = False
+            helper.close()
+
+
 def early_requests(operations: Sequence[str]) -> bytes:
     """The frames that ask for these, in the order and with the numbers that a Helper expects."""
     out = io.BytesIO()
@@ -336,9 +377,16 @@ def connect(
     """Open the device's transport and turn it into a helper. Raises Failure as the transports and greet().
 
     early: operations, without arguments, whose answers are wanted first: they cost no round trip.
+    Within held_open(), the helper that another command has left, if it is still there.
     """
+    if _held is not None and (known := _held.get(device)) is not None and not known._broken:
+        return known
     try:
-        return _connected(device, ask, early)
+        helper = _connected(device, ask, early)
+        if _held is not None:
+            helper._held = True
+            _held[device] = helper
+        return helper
     except Failure as failure:
         failure.device_state = failure.device_state or "the helper had not started there; unchanged"
         raise

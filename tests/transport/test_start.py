@@ -14,6 +14,7 @@ from edgefreeze.device import protocol
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.transport import client
+from edgefreeze.transport.client import Ask
 from tests.device.conftest import find_python
 
 
@@ -84,3 +85,61 @@ def test_an_early_request_that_fails_says_so_to_whoever_asks(tmp_path: Path) -> 
         with pytest.raises(Failure) as raised:
             helper.request("no-such-thing")
     assert raised.value.code == "protocol"
+
+
+def test_a_connection_is_held_open_for_whoever_comes_next(tmp_path: Path) -> None:
+    here = device(tmp_path)
+    with client.held_open():
+        with client.connect(here) as helper:
+            first = helper.request("ping")["pid"]
+        with client.connect(here, early=("probe",)) as helper:
+            assert helper.request("ping")["pid"] == first
+            helper._broken = True  # as a lost link leaves it
+        with client.connect(here) as helper:
+            second = helper.request("ping")["pid"]
+        assert Path(f"/proc/{second}").exists()
+    with client.connect(here) as helper:
+        third = helper.request("ping")["pid"]
+    assert len({first, second, third}) == 3
+    assert not any(Path(f"/proc/{pid}").exists() for pid in (second, third))
+
+
+def test_what_is_recent_is_not_asked_again_until_something_was_sent(tmp_path: Path) -> None:
+    with client.connect(device(tmp_path)) as helper:
+        facts = helper.recent("probe", 60.0)
+        assert helper.recent("probe", 60.0) is facts
+        assert helper.recent("probe", 0.0) is not facts
+        facts = helper.recent("probe", 60.0)
+        helper.put([], lambda count: None)
+        assert helper.recent("probe", 60.0) is not facts
+
+
+def test_linked_requests_are_done_in_an_unbroken_chain_only(tmp_path: Path) -> None:
+    app = {"app": "cam", "who": "me", "mode": "write"}
+    lacks = {"digests": [["0" * 64, 1]]}
+    with client.connect(device(tmp_path)) as helper:
+        opened, missing, ping = helper.requests(
+            [
+                Ask("open_app", app, {"active": None}),
+                Ask("missing", lacks, {"missing": []}),
+                Ask("ping", {}, linked=True),
+            ]
+        )
+        assert opened is not None
+        assert missing is not None
+        assert (opened["active"], missing["missing"], ping) == (None, ["0" * 64], None)
+        # A request that stands alone begins anew.
+        assert helper.request("ping")["root"] == str(tmp_path)
+        chain = [
+            Ask("open_app", app, {"active": None}),
+            Ask("ping", {}, linked=True),
+            Ask("status", {}, linked=True),
+        ]
+        assert None not in helper.requests(chain)
+        failing = [Ask("confirm", {"app": "cam"}, {}), Ask("drop_passing", {"app": "cam"}, linked=True)]
+        with pytest.raises(Failure):
+            helper.requests(failing)
+        assert (
+            helper.requests([Ask("ping", {}, {"pid": -1}), Ask("ping", {}, linked=True), Ask("ping", {})])[1]
+            is None
+        )
