@@ -141,6 +141,7 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze devices add": _returned(devices.add),
     "edgefreeze devices remove": _returned(devices.remove),
     "edgefreeze devices discover": _returned(devices.discover),
+    "edgefreeze device recover-at-boot": _returned(devices.recover_at_boot),
     "edgefreeze device purge": _returned(devices.purge),
     "edgefreeze bench": (*_returned(benching.fields), *(f.name for f in dataclasses.fields(DuelResult)[1:])),
     "edgefreeze compare": tuple(f.name for f in dataclasses.fields(Compared)),

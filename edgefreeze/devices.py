@@ -1,5 +1,5 @@
-"""The user's devices: listed, added to edgefreeze.toml, removed from it, found in ~/.ssh/config; and taken
-out of service. Fields are those of the --json documents."""
+"""The user's devices: listed, added to edgefreeze.toml, removed from it, found in ~/.ssh/config; made to
+recover at boot; and taken out of service. Fields are those of the --json documents."""
 
 from __future__ import annotations
 
@@ -204,6 +204,24 @@ def _word(alias: str, host: str | None = None) -> str:
     """NAME HOST for `devices add`: the alias for both, if it can be a name."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", alias).strip("-._") or "NAME"
     return f"{name[:64]} {shlex.quote(host or alias)}"
+
+
+# --- at boot
+
+
+def recover_at_boot(device: Device, keep: bool, ask: Ask) -> dict[str, Any]:
+    """Have a device go back at boot from a trial that was cut, by a unit of its user's systemd; or no longer.
+
+    Raises Failure store-io, disk-space.
+    """
+    with connect(device, ask) as helper:
+        found = helper.request("recover_at_boot", {"keep": keep})
+    return {
+        "device": device.name,
+        "changed": found.get("changed") is True,
+        "told": found.get("told") is True,
+        "boot": operate.boot_fields(found),
+    }
 
 
 # --- out of service

@@ -35,6 +35,21 @@ def status(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
         "apps": apps,
         "store_bytes": count(found.get("store_bytes")),
         "disk_free_bytes": count(found.get("disk_free_bytes")),
+        "boot": boot_fields(found.get("boot")),
+    }
+
+
+def boot_fields(found: Any) -> dict[str, Any]:
+    """What a device says of the unit that goes back from a trial at boot, fit for a terminal."""
+    said = found if isinstance(found, dict) else {}
+    lacks = said.get("lacks")
+    return {
+        "unit": text(said.get("unit"), 1000),
+        "enabled": said.get("enabled") is True,
+        "lacks": [text(path, 1000) for path in lacks] if isinstance(lacks, list) else [],
+        "booted": said.get("booted") is True,
+        "user": text(said.get("user"), 64),
+        "lingers": said.get("lingers") is True,
     }
 
 

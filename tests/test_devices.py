@@ -12,6 +12,7 @@ import pytest
 from edgefreeze import devices, inventory, sightings
 from edgefreeze.cli import main
 from edgefreeze.errors import Failure
+from edgefreeze.report import boot
 from edgefreeze.transport import mdns, ssh_aliases
 
 TOML = """\
@@ -218,3 +219,49 @@ def test_purge_asks_or_is_told_not_to(elsewhere: Path, capsys: pytest.CaptureFix
     assert (status, found["root"], found["foreign"]) == (0, str(root), [])
     assert found["files"] >= 1
     assert not root.exists()
+
+
+# --- at boot
+
+
+def test_a_device_recovers_at_boot_and_status_says_so(
+    elsewhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    (elsewhere / "edgefreeze.toml").write_text(
+        '[devices.here]\ntarget = "x86"\ntransport = "local"\nroot = "~/.edgefreeze"\n'
+    )
+    status, out = run(capsys, "device", "recover-at-boot", "--host", "here", "--json")
+    found = json.loads(out)
+    unit = home / ".config/systemd/user/edgefreeze-recover.service"
+    assert (status, found["changed"], found["boot"]["unit"]) == (0, True, str(unit))
+    assert unit.is_file()
+    assert json.loads(run(capsys, "status", "--host", "here", "--json")[1])["boot"] == found["boot"]
+    status, out = run(capsys, "status", "--host", "here")
+    assert "at boot it goes back" in " ".join(out.split())
+    status, out = run(capsys, "device", "recover-at-boot", "--host", "here", "--remove")
+    assert (status, out) == (0, "here: the unit is gone\n")
+    assert not unit.exists()
+    assert (
+        run(capsys, "device", "recover-at-boot", "--host", "here", "--remove")[1]
+        == "here: there was no unit\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, ()),
+        ({"booted": False}, ("not booted with systemd",)),
+        ({"enabled": False}, ("not enabled",)),
+        ({"lacks": ["/usr/bin/python3.9"]}, ("/usr/bin/python3.9", "recover-at-boot")),
+        ({"lingers": False}, ("sudo loginctl enable-linger pi", "first login")),
+    ],
+)
+def test_what_keeps_the_unit_from_running_is_said(change: dict[str, object], words: tuple[str, ...]) -> None:
+    fine = {"unit": "/u", "enabled": True, "lacks": [], "booted": True, "user": "pi", "lingers": True}
+    found = boot.troubles({**fine, **change})
+    assert len(found) == bool(words)
+    assert all(word in found[0] for word in words)

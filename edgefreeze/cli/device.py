@@ -13,6 +13,32 @@ def command() -> None:
     """One device as a whole."""
 
 
+@command.command(
+    "recover-at-boot",
+    epilog="""\b
+Examples:
+  edgefreeze device recover-at-boot --host cam1
+  edgefreeze device recover-at-boot --host cam1 --remove""",
+)
+@device_options
+@click.option("--remove", is_flag=True, help="Take the unit away again.")
+@output_options
+def recover_at_boot(where: Where, remove: bool, as_json: bool, quiet: bool, debug: bool) -> None:
+    """Have the device go back by itself, after a reboot, from a release that was on trial when it was cut.
+
+    This writes and enables a unit of the user's own systemd there; no root is needed. It starts at boot if
+    the user lingers (loginctl enable-linger), and otherwise at the user's first login.
+    """
+    from edgefreeze import devices
+    from edgefreeze.report import boot
+
+    found = devices.recover_at_boot(where.device, not remove, options.ask)
+    if as_json:
+        output.document("device recover-at-boot", found)
+    elif not quiet:
+        boot.print_outcome(output.console(), found)
+
+
 @command.command("purge", epilog="Example:  edgefreeze device purge --host cam1 --yes")
 @device_options
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")

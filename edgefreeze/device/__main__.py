@@ -119,15 +119,23 @@ def _exec(argv: List[str]) -> int:
 
 
 def _recover(root: str) -> int:
+    from edgefreeze.device.errors import DeviceError
     from edgefreeze.device.session import Session
 
     os.umask(0o077)
     session = Session(os.path.realpath(root), os.path.abspath(sys.argv[0]))
+    status = 0
     for app in session.every_app():
-        for done in session.open(app.name, "recover")[1]:
-            print("%s: %s" % (app.name, done))
+        try:
+            done = session.open(app.name, "recover")[1]
+        except DeviceError as error:  # the other apps are put right all the same
+            done = ["%s  [%s]" % (error, error.code)]
+            # Whoever holds the lock has put it right, or does so when leaving.
+            status = status if error.code == "locked" else 1
+        for line in done:
+            print("%s: %s" % (app.name, line))
     session.close()
-    return 0
+    return status
 
 
 def _install(options: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import os
 from typing import Any, Dict, List, Tuple
 
-from edgefreeze.device import files
+from edgefreeze.device import boot, files
 from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.session import Session
 
@@ -26,6 +26,7 @@ def purge(session: Session, who: str) -> Dict[str, Any]:
             raise DeviceError(
                 "locked", "another session is at work on this device", "nobody else there", None
             )
+        boot.remove(session.root)
         count, size = _measure(session.root)
         for name in OURS:
             _remove(os.path.join(session.root, name))

@@ -3,7 +3,7 @@
 import os
 from typing import Dict, List, Optional, Tuple
 
-from edgefreeze.device import files, protocol
+from edgefreeze.device import boot, files, protocol
 from edgefreeze.device.app import App
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.governor import Governor
@@ -52,6 +52,7 @@ class Session:
         app = self.app(name)
         recovered = app.open_for_writing(who)
         self._apps[name] = app
+        boot.keep(self.root, self.program)
         return app, recovered
 
     def every_app(self) -> List[App]:

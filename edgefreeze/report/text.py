@@ -11,6 +11,7 @@ from edgefreeze.build import Built
 from edgefreeze.deploy import Outcome
 from edgefreeze.exporting import Exported
 from edgefreeze.release import signing
+from edgefreeze.report import boot
 from edgefreeze.report.duel import print_duel, print_gates
 from edgefreeze.report.tables import new_table
 from edgefreeze.text import duration, short, size
@@ -210,7 +211,6 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
         console.print(
             f"{found['device']}: no app yet. Next: edgefreeze deploy MODEL --host {found['device']}"
         )
-        return
     for app in found["apps"]:
         phase = f" [yellow]({app['phase']})[/]" if app["phase"] not in ("COMMITTED", None) else ""
         console.print(f"[bold]{found['device']}: {app['app']} runs {short(app['release'])}[/]{phase}")
@@ -228,6 +228,8 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
         console.print(
             f"[dim]{size(found['store_bytes'] or 0)} of ours, {size(found['disk_free_bytes'])} free[/]"
         )
+    if found["apps"] or found["boot"]["unit"]:
+        boot.print_state(console, found["device"], found["boot"])
 
 
 def print_history(console: Console, found: dict[str, Any]) -> None:

@@ -203,11 +203,11 @@ class Disk:
                 raise Violation(f"answered: {what}: names in {self._short(inside)} are volatile: {lost}")
             if "current" in pending or (pending.get("trash") or pending.get("allowed_signers")) == "removed":
                 raise Violation(f"answered: {what}: what went may come back")
-            gone = [
-                n for n, how in pending.items() if how == "removed" and os.path.basename(inside) == "releases"
-            ]
-            if gone:
+            removed = [n for n, how in pending.items() if how == "removed"]
+            if removed and os.path.basename(inside) == "releases":
                 raise Violation(f"answered: {what}: a release that went may come back")
+            if any(n.endswith(".service") or n == "recover.pyz" for n in removed):
+                raise Violation(f"answered: {what}: the unit that went may come back")
             for name in names:
                 if name not in VOLATILE:
                     self._require_file(os.path.join(inside, name), f"answered: {what}")
@@ -424,7 +424,37 @@ def bootstrap(board: Board) -> None:
         os.fdopen = real
 
 
-SCENARIOS: list[Callable[[Board], None]] = [everyday, damaged, without_links, large, bootstrap]
+def at_boot(board: Board) -> None:
+    """The unit that recovers at boot is put there, follows the helper, and goes."""
+    home = os.environ["HOME"] = os.path.join(board.root, "home")
+    program = board.session.program = os.path.join(board.root, "program")
+    os.environ.pop("XDG_RUNTIME_DIR", None)
+    for path, content in ((program, "one"), (program + "-2", "two")):
+        with open(path, "w") as file:
+            file.write(content)
+    os.mkdir(home)
+    os.sync()
+    board.disk.dirty.clear()
+    board.disk.changed.clear()
+    assert board.ask("recover_at_boot", {"keep": True})["enabled"]
+    board.session.program = program + "-2"
+    board.ask("open_app", {"app": "cam", "who": "tester", "mode": "write"})
+    with open(os.path.join(board.root, "helper/recover.pyz")) as file:
+        assert file.read() == "two"
+    unit = board.ask("recover_at_boot", {"keep": True})["unit"]
+    folder = os.path.dirname(unit)
+    link = os.path.join(folder, "default.target.wants", os.path.basename(unit))
+    os.unlink(link)
+    os.symlink("elsewhere", link)
+    assert board.ask("recover_at_boot", {"keep": True})["enabled"]
+    with open(os.path.join(folder, "other.service"), "w"):
+        pass
+    os.sync()
+    board.disk.changed.clear()
+    assert board.ask("recover_at_boot", {"keep": False})["unit"] is None
+
+
+SCENARIOS: list[Callable[[Board], None]] = [everyday, damaged, without_links, large, bootstrap, at_boot]
 
 
 def main(package: str, requests: str, root: str, wanted: str) -> int:

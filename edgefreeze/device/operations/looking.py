@@ -6,6 +6,7 @@ import subprocess
 from typing import Any, Dict
 
 from edgefreeze.device import (
+    boot,
     checks,
     files,
     health,
@@ -72,6 +73,7 @@ def _status(session: Session, request: Request) -> Result:
         "apps": [app.status() for app in apps],
         "disk_free_bytes": disk.f_bavail * disk.f_frsize,
         "store_bytes": session.store.total_bytes(),
+        "boot": boot.look(session.root),
     }
 
 

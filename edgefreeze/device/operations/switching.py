@@ -3,6 +3,7 @@
 from typing import Dict, Set
 
 from edgefreeze.device import (
+    boot,
     checks,
 )
 from edgefreeze.device.changeover import change_over
@@ -64,6 +65,12 @@ def _prune(session: Session, request: Request) -> Result:
     return result
 
 
+def _recover_at_boot(session: Session, request: Request) -> Result:
+    if request.args["keep"]:
+        return boot.install(session.root, session.program)
+    return boot.remove(session.root)
+
+
 def _purge(session: Session, request: Request) -> Result:
     return purge(session, request.args["who"])
 
@@ -87,5 +94,6 @@ OPERATIONS: Dict[str, Operation] = {
     "discard": Operation(_discard, takes(RELEASE)),
     "pin": Operation(_pin, takes({**RELEASE, "keep": checks.flag})),
     "prune": Operation(_prune, takes({"app": checks.name, "keep": checks.integer(0, 10_000)})),
+    "recover_at_boot": Operation(_recover_at_boot, takes({"keep": checks.flag})),
     "purge": Operation(_purge, takes({"who": checks.line})),
 }
