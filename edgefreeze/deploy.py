@@ -169,24 +169,22 @@ def _ship(
     clock: _Clock,
 ) -> Outcome:
     release, target = built.release, request.target
-    if request.dry_run:
-        with clock("plan"):
-            ship = session.ask_missing(helper, release, plans)
-            check_space(ship, facts, target.limits.keep_free_mb, helper.where)
-        outcome = _outcome(request, built, ship, facts)
-        outcome.active = _active_there(helper, request.app)
-        outcome.previous = outcome.active
-        return outcome
     with clock("plan"):
         opened = renewal.open_and_ask(
-            helper, request.app, who(), release, plans, _terms(request, built, facts), progress
-        )
+            helper, request.app, who(), release, plans, _terms(request, built, facts), progress,
+            look_only=request.dry_run,
+        )  # fmt: skip
         before, trust, ship = opened.state, opened.trust, opened.ship
         check_space(ship, facts, target.limits.keep_free_mb, helper.where)
     outcome = _outcome(request, built, ship, facts)
     outcome.previous, outcome.active = before.active, before.active
     if opened.renewed is not None:
         outcome.selftest, outcome.previous = opened.renewed, before.previous
+        return outcome
+    if request.dry_run:
+        outcome.signer = None if request.sign is None else signing.fingerprint(request.sign)
+        admission.require_welcome(trust, outcome.signer, helper.where, helper.state_sentence())
+        progress.note(f"{helper.where} {admission.welcome(trust, outcome.signer)}")
         return outcome
     if request.sign is not None:
         with clock("sign"):
@@ -244,7 +242,8 @@ def _ship(
 
 def _terms(request: Request, built: Built, facts: DeviceFacts) -> renewal.Terms | None:
     """None where more is to be done than to see that all is as it was: measure, sign, compute accuracy."""
-    if request.bench or request.sign is not None or built.release.signature or built.evaluation is not None:
+    signed = request.sign is not None or built.release.signature is not None
+    if request.dry_run or request.bench or signed or built.evaluation is not None:
         return None
     return renewal.Terms(
         facts=facts,
@@ -357,13 +356,6 @@ def _announce(ship: ShipPlan, helper: Helper, progress: Progress) -> None:
                 f"TensorFlow for {helper.where} weighs {size(tree.bytes)} unpacked. It is sent once;"
                 " --no-tf leaves it out, and with it the frozen graph and the SavedModel."
             )
-
-
-def _active_there(helper: Helper, app: str) -> str | None:
-    for entry in helper.request("status", {}).get("apps", []):
-        if isinstance(entry, dict) and entry.get("app") == app:
-            return session.app_state(entry).active
-    return None
 
 
 def _outcome(request: Request, built: Built, ship: ShipPlan, facts: DeviceFacts) -> Outcome:

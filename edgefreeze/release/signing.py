@@ -70,23 +70,8 @@ def sign(message: bytes, key: Path) -> str:
     require_key(key)
     there = sys.stdin is not None and sys.stdin.isatty() and not os.environ.get("CI")
     try:
-        done = subprocess.run(
-            ["ssh-keygen", "-Y", "sign", "-n", sshsig.NAMESPACE, "-f", str(key)],
-            input=message,
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-            # Where nobody sits at a terminal, nobody is to be asked on one.
-            start_new_session=not there,
-        )
-    except FileNotFoundError:
-        raise Failure(
-            "sign-key",
-            "OpenSSH's ssh-keygen, which signs releases, is not installed",
-            expected="ssh-keygen of OpenSSH 8.0 or later",
-            next="sudo apt install openssh-client",
-        ) from None
+        # Where nobody sits at a terminal, nobody is to be asked on one.
+        done = _ssh_keygen(["-Y", "sign", "-n", sshsig.NAMESPACE, "-f", str(key)], message, session=not there)
     except subprocess.TimeoutExpired:
         raise Failure(
             "sign-failed",
@@ -102,6 +87,27 @@ def sign(message: bytes, key: Path) -> str:
     except sshsig.Malformed as error:
         raise Failure("sign-failed", f"what ssh-keygen made is no signature that we know: {error}") from None
     return text
+
+
+def _ssh_keygen(arguments: list[str], message: bytes, *, session: bool) -> subprocess.CompletedProcess[bytes]:
+    """Run it; session: without the terminal that we may have. Raises Failure sign-key, TimeoutExpired."""
+    try:
+        return subprocess.run(
+            ["ssh-keygen", *arguments],
+            input=message,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=session,
+        )
+    except FileNotFoundError:
+        raise Failure(
+            "sign-key",
+            "OpenSSH's ssh-keygen, which signs releases, is not installed",
+            expected="ssh-keygen of OpenSSH 8.0 or later",
+            next="sudo apt install openssh-client",
+        ) from None
 
 
 def _refused(key: Path, said: str) -> Failure:
@@ -125,6 +131,19 @@ def _refused(key: Path, said: str) -> Failure:
     if "illegal option" in low or "unknown option" in low:
         return Failure("sign-key", "this ssh-keygen cannot sign", expected="OpenSSH 8.0 or later", found=said)
     return Failure("sign-key", f"{key} does not sign", expected="an SSH key", found=said)
+
+
+def fingerprint(key: Path) -> str:
+    """The fingerprint of a key to sign with, without signing: nobody is asked for a passphrase or a touch.
+
+    Raises Failure sign-key.
+    """
+    require_key(key)
+    done = _ssh_keygen(["-l", "-E", "sha256", "-f", str(key)], b"", session=True)
+    words = done.stdout.decode("utf-8", "replace").split()
+    if done.returncode != 0 or len(words) < 2:
+        raise _refused(key, clean(done.stderr.decode("utf-8", "replace"), 600))
+    return clean(words[1], 60)
 
 
 def signed(release: Release, key: Path, *, sequence: int, runtimes: dict[str, str]) -> Release:

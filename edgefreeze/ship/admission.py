@@ -65,6 +65,19 @@ def trees(plans: tuple[RuntimePlan, ...], runner: Mapping[str, str]) -> dict[str
     return {module: ids[runtime] for module, runtime in sorted(runner.items()) if runtime in ids}
 
 
+def welcome(trust: Trust, signer: str | None) -> str:
+    """Why a device takes a release by this signer (None: unsigned), as what it will do: after its name."""
+    if signer is None:
+        return "would take the release, which is not signed: " + (
+            "nobody is enrolled there" if trust.policy == "first-use" else "its policy allows unsigned ones"
+        )
+    if signer in trust.signers:
+        return f"would take the release: {trust.signers[signer] or signer} is enrolled there"
+    if trust.policy == "first-use":
+        return f"would enrol {signer}, and take only signed releases from then on (edgefreeze trust)"
+    return "would take the release: its policy allows signers that are not enrolled"
+
+
 def require_welcome(trust: Trust, signer: str | None, where: str, state: str | None) -> None:
     """Raise Failure untrusted where the device's policy refuses this signer (None: unsigned)."""
     if trust.policy != "require" or signer in trust.signers:

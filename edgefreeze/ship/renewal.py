@@ -46,6 +46,8 @@ def open_and_ask(
     runtimes: tuple[RuntimePlan, ...],
     terms: Terms | None,
     progress: Progress,
+    *,
+    look_only: bool = False,
 ) -> Opened:
     """session.open_app and what the device lacks; with `terms`, and where the release is active there and
     lacks nothing, everything else too: it is read back, hashed and mended as ever, and the self-test is the
@@ -56,7 +58,7 @@ def open_and_ask(
     """
     trees = [r.tree for r in runtimes if r.tree is not None]
     asks = [
-        Ask("open_app", session.opening(app, who), {"active": release.id}),
+        Ask("open_app", session.opening(app, who, look_only=look_only), {"active": release.id}),
         *(Ask("has_tree", {"id": tree.id}, {"present": True}) for tree in trees),
         Ask("missing", session.wanted(release, ()), {"missing": []}),
     ]

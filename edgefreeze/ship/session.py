@@ -98,9 +98,9 @@ def open_app(helper: Helper, app: str, who: str) -> tuple[AppState, Trust]:
     return opened(helper, helper.request("open_app", opening(app, who)))
 
 
-def opening(app: str, who: str) -> dict[str, Any]:
-    """The arguments of open_app."""
-    return {"app": app, "who": who, "mode": "write"}
+def opening(app: str, who: str, *, look_only: bool = False) -> dict[str, Any]:
+    """The arguments of open_app. look_only: neither take the app's lock nor put anything right there."""
+    return {"app": app, "who": who, "mode": "read" if look_only else "write"}
 
 
 def opened(helper: Helper, result: dict[str, Any]) -> tuple[AppState, Trust]:

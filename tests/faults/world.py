@@ -27,7 +27,7 @@ from edgefreeze import deploy, targets
 from edgefreeze.device import pack, tensors
 from edgefreeze.device.protocol import canonical
 from edgefreeze.inventory import Device, Service
-from edgefreeze.progress import Silent
+from edgefreeze.progress import Progress, Silent
 from edgefreeze.release import manifest, signing
 from edgefreeze.release.manifest import Release
 from edgefreeze.runtimes import Choice, Tree, TreeFile, table
@@ -254,6 +254,9 @@ class Site:
         self.python = self.plain_python = sys.executable
         self.over_ssh = False
         self.service: Service | None = None
+        self.key = world.key
+        self.progress: Progress = Silent()
+        self.dry_run = False
         self.enrolled = False
         """The attempt brought a signed release to a device that knew no signer: from then on B is signed."""
         self.stack = contextlib.ExitStack()
@@ -298,14 +301,16 @@ class Site:
         session.require_board(target, facts, "board")
         request = deploy.Request(
             model=Path("model"), app=APP, target=target, device=self.device(), bench=False,
-            service=self.service, sign=self.world.key if sign else None,
+            service=self.service, sign=self.key if sign else None, dry_run=self.dry_run,
         )  # fmt: skip
         golden = SimpleNamespace(text="1 of the stand-in's")
         built = SimpleNamespace(
             release=release, conversion=SimpleNamespace(golden=golden, artifacts=release.artifacts),
             evaluation=None, accuracy=(), cached=False,
         )  # fmt: skip
-        return deploy._ship(request, helper, built, (self.world.plan,), facts, Silent(), deploy._Clock())  # type: ignore[arg-type]
+        return deploy._ship(
+            request, helper, built, (self.world.plan,), facts, self.progress, deploy._Clock()  # type: ignore[arg-type]
+        )  # fmt: skip
 
     def listing(self) -> set[str]:
         """The files that a ship leaves: what is the same after each, whatever came before."""

@@ -1,6 +1,6 @@
 """Content, runtimes and releases on their way in: nothing becomes active."""
 
-from typing import Dict
+from typing import Dict, List
 
 from edgefreeze.device import (
     checks,
@@ -51,10 +51,13 @@ def _prepare(session: Session, request: Request) -> Result:
 
 
 def _open_app(session: Session, request: Request) -> Result:
+    """To read: what opening to write would tell, of an app that need not be there; nothing is locked or put
+    right."""
     name = request.args["app"]
-    if request.args["mode"] == "read":
-        return dict(session.existing(name).where(), recovered=[])
-    app, recovered = session.open(name, request.args["who"])
+    recovered: List[str] = []
+    app = session.app(name)
+    if request.args["mode"] == "write":
+        app, recovered = session.open(name, request.args["who"])
     known = dict(session.trust.describe(), highest=session.trust.highest(name))
     return dict(app.where(), recovered=recovered, trust=known)
 
