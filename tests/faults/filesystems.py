@@ -118,6 +118,38 @@ def _no_inodes(case: Case, site: Site) -> Attempt:
     return Attempt(failure)
 
 
+def _cannot_limit() -> str | None:
+    """Why there is no quota. That of btrfs is real; ext4's needs a quota format in the kernel, and a helper that is
+    not root."""
+    if reason := cannot_make("btrfs"):
+        return reason
+    return None if shutil.which("btrfs") else "btrfs-progs, which set quotas, are not installed"
+
+
+def _quota_places(world: World) -> list[tuple[str, int]]:
+    template(world, "btrfs", Variant.of(0))
+    return [(str(12 + number), 0) for number in range(SIZES)]
+
+
+def _quota(case: Case, site: Site) -> Attempt:
+    """So many blocks more may be used, though the file system has room, and says so. What is to be reserved for
+    an entry of a folder counts."""
+    _image(site, "btrfs", "")
+    folder = str(site.folder / "mnt")
+
+    def btrfs(*words: str) -> str:
+        done = subprocess.run(["btrfs", *words], check=True, capture_output=True, text=True)
+        return done.stdout
+
+    btrfs("quota", "enable", folder)
+    btrfs("quota", "rescan", "-w", folder)
+    used = int(btrfs("qgroup", "show", "--raw", "--sync", folder).split("0/5")[1].split()[0])
+    btrfs("qgroup", "limit", str(used + int(case.place) * BLOCK), "0/5", folder)
+    failure = shipped(site)
+    btrfs("qgroup", "limit", "none", "0/5", folder)
+    return Attempt(failure, struck=failure is not None)
+
+
 def _images(world: World) -> Path:
     return (FAST if FAST.is_dir() else world.folder) / f"{world.folder.parent.name}-{os.getuid()}-images"
 
@@ -228,6 +260,7 @@ def _power(name: str) -> Kind:
 KINDS = [
     Kind("disk-full", _full_places, _full, cannot_mount),
     Kind("no-inodes", _inode_places, _no_inodes, cannot_mount),
+    Kind("quota", _quota_places, _quota, _cannot_limit),
     Kind("turns-read-only", _readonly_places, _turns_readonly, lambda: cannot_make("ext4")),
     *(_power(name) for name in POWER),
 ]

@@ -35,8 +35,8 @@ class Server:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, folder: Path, options: str = "") -> Server | None:
-        """None where there is no sshd on this machine."""
+    def start(cls, folder: Path, options: str = "", within: tuple[str, ...] = ()) -> Server | None:
+        """None where there is no sshd on this machine. within: a program that starts it."""
         program = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin")
         if program is None:
             return None
@@ -56,7 +56,7 @@ class Server:
             f"PermitRootLogin prohibit-password\nLoginGraceTime 20\nAcceptEnv *\n{options}"
         )
         process = subprocess.Popen(
-            [program, "-D", "-e", "-f", str(folder / "sshd_config")],
+            [*within, program, "-D", "-e", "-f", str(folder / "sshd_config")],
             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + 10
@@ -103,14 +103,16 @@ class Server:
         """Kind and key, as known_hosts has them."""
         return " ".join((self.folder / "host.pub").read_text().split()[:2])
 
-    def configure(self, folder: Path, port: int | None = None, known: str | None = None) -> Path:
+    def configure(
+        self, folder: Path, port: int | None = None, known: str | None = None, patience_s: int = 1
+    ) -> Path:
         """Write a client's configuration, and have edgefreeze use it. known: what known_hosts holds."""
         hosts, config = folder / "known_hosts", folder / "ssh_config"
         hosts.write_text(f"board {self.host_key}\n" if known is None else known)
         config.write_text(
             f"Host board\n  HostName 127.0.0.1\n  Port {port or self.port}\n  User {getpass.getuser()}\n"
             f"  IdentityFile {self.folder}/key\n  IdentitiesOnly yes\n  HostKeyAlias board\n"
-            f"  UserKnownHostsFile {hosts}\n  GlobalKnownHostsFile none\n  ConnectTimeout 1\n"
+            f"  UserKnownHostsFile {hosts}\n  GlobalKnownHostsFile none\n  ConnectTimeout {patience_s}\n"
         )
         os.environ["EDGEFREEZE_SSH_CONFIG"] = str(config)
         os.environ.pop("SSH_AUTH_SOCK", None)
