@@ -93,6 +93,7 @@ def bench(request: Request, progress: Progress, ask: Ask = lambda prompt: None) 
         for warning in session.require_board(request.target, facts, request.device.name):
             progress.note(f"{request.device.name}: {warning}")
         gates.require_real(request.gates, facts, helper.where, allowed=request.allow_emulated)
+        measuring.require_cpus(request.effort, request.target.bench, facts, helper.where)
         measuring.collect(helper, request.device.name, progress)
         with _there(request, helper, facts, progress) as there:
             return _measure(request, helper, facts, there, progress)
@@ -118,7 +119,8 @@ def _measure(
     if request.profile:
         threads = result.threads
         own = tuple(e for e in entrants if e.release is None and e.xnnpack)
-        operations = measuring.profile(helper, own, about, threads, progress)
+        cpus = request.effort.cpus or request.target.bench.cpus
+        operations = measuring.profile(helper, own, about, threads, progress, cpus=cpus)
         result = replace(result, operations=operations)
         store.keep(result, store.place(result))
     drops: tuple[Accuracy, ...] = ()

@@ -138,6 +138,8 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
             for warning in session.require_board(target, facts, device.name):
                 progress.note(f"{device.name}: {warning}")
             gates.require_real(request.gates, facts, helper.where, allowed=request.allow_emulated)
+            if request.bench:
+                measuring.require_cpus(request.effort, target.bench, facts, helper.where)
             choices = provision.choose(formats, target, facts, progress)
         formats = tuple(f for f in formats if runtimes.table().of_format(f.format) in choices)
         with _scratch() as out:

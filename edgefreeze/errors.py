@@ -51,6 +51,11 @@ CODES: dict[str, Code] = {
     "target-unknown": Code(CONFIG, "No target has this name.", "edgefreeze targets list"),
     "device-unknown": Code(CONFIG, "No device can be found for the command.", "Name one with --host."),
     "device-ambiguous": Code(CONFIG, "Several devices fit.", "Name one with --host."),
+    "no-cpu": Code(
+        CONFIG,
+        "A processor that was named is not there, or the user on the board may not use it.",
+        "Name others with --cpus; the message says which there are.",
+    ),
     "device-mismatch": Code(
         CONFIG, "The board is not what the target describes.", "Choose the target that fits the board."
     ),

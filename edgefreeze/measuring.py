@@ -15,10 +15,25 @@ from edgefreeze.bench.result import About, Collector, DuelResult, merged
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
 from edgefreeze.targets import Bench
-from edgefreeze.text import short
+from edgefreeze.text import ranges, short
 from edgefreeze.transport.client import Helper
+from edgefreeze.types import DeviceFacts
 
 PROFILED_CALLS = 20
+
+
+def require_cpus(effort: Effort, defaults: Bench, facts: DeviceFacts, where: str) -> None:
+    """Raise Failure no-cpu where the device has not the processors that contestants are to be held to."""
+    wanted = effort.cpus or defaults.cpus
+    if not set(wanted) <= set(facts.cpus):
+        lacking = set(wanted) - set(facts.cpus)
+        raise Failure(
+            "no-cpu",
+            f"{where}: its user's processes cannot run on processor {ranges(lacking)}",
+            expected=f"of {ranges(facts.cpus)}",
+            found=ranges(wanted),
+            device_state="probed only; unchanged",
+        )
 
 
 def measure(
@@ -113,7 +128,13 @@ def collect(helper: Helper, device: str, progress: Progress) -> list[DuelResult]
 
 
 def profile(
-    helper: Helper, entrants: tuple[Entrant, ...], about: About, threads: int, progress: Progress
+    helper: Helper,
+    entrants: tuple[Entrant, ...],
+    about: About,
+    threads: int,
+    progress: Progress,
+    *,
+    cpus: tuple[int, ...] = (),
 ) -> dict[str, list[dict[str, Any]]]:
     """How long each operation of each contestant takes, where its runtime tells; see device/runtimes."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -125,6 +146,7 @@ def profile(
             "format": entrant.artifact,
             "threads": threads,
             "calls": PROFILED_CALLS,
+            "cpus": list(cpus),
         }
         try:
             operations = helper.request("profile", args).get("operations")

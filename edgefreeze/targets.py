@@ -102,6 +102,8 @@ class Bench(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Inferences of each contestant in steady state, unless `seconds` are over before."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 20.0
     """At most this long for each contestant in steady state."""
+    cpus: tuple[Annotated[int, msgspec.Meta(ge=0, le=4095)], ...] = ()
+    """Processors that the contestants may use, all of them the same; none: as many as the user there may."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -191,6 +191,8 @@ class DeviceFacts:
     emulated: bool = False
     """Runs under user-mode emulation, as far as can be seen: no latency from it is a device's."""
     hostname: str | None = None
+    cpus: tuple[int, ...] = ()
+    """Processors that the user's processes may run on there: fewer than there are in a cpuset."""
 
 
 JSON = dict[str, Any]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefreeze.text import clean, duration, short, size
+from edgefreeze.text import clean, duration, ranges, short, size
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,13 @@ def test_figures_for_a_person() -> None:
     assert [duration(s) for s in (0.424, 12.34, 185)] == ["0.42 s", "12.3 s", "3 min 05 s"]
     assert short("a" * 64) == "a" * 12
     assert short(None) == "none"
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_ranges_are_as_linux_lists_processors(numbers: set[int]) -> None:
+    read: set[int] = set()
+    for part in filter(None, ranges(numbers).split(",")):
+        first, _, last = part.partition("-")
+        read |= set(range(int(first), int(last or first) + 1))
+    assert read == numbers
+    assert ranges([5, 0, 2, 1, 1]) == "0-2,5"

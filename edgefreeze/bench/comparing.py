@@ -15,7 +15,7 @@ import numpy as np
 from edgefreeze.bench import statistics
 from edgefreeze.bench.result import Contestant, DuelResult
 from edgefreeze.bench.statistics import Comparison, Verdict
-from edgefreeze.text import short
+from edgefreeze.text import ranges, short
 
 SEED = 0
 
@@ -108,8 +108,12 @@ def _facts(a: DuelResult, b: DuelResult) -> list[tuple[str, object, object]]:
     theirs = {(c.format, c.threads): c for c in b.contestants}
     for mine in a.contestants:
         other = theirs.get((mine.format, mine.threads))
-        if other is not None and mine.version and other.version:
+        if other is None:
+            continue
+        if mine.version and other.version:
             found.append((f"runtime of {mine.format}", mine.version, other.version))
+        if mine.cpus is not None and other.cpus is not None:
+            found.append(("processors that it may use", ranges(mine.cpus), ranges(other.cpus)))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -23,6 +23,7 @@ class Cold(msgspec.Struct, frozen=True, tag_field="kind", tag="cold", kw_only=Tr
     peak_bytes: int | None = None
     pss_bytes: int | None = None
     bytes: int | None = None
+    cpus: list[Annotated[int, msgspec.Meta(ge=0)]] | None = None
 
 
 class Warmup(msgspec.Struct, frozen=True, tag_field="kind", tag="warmup", kw_only=True):

@@ -57,6 +57,8 @@ class Effort:
 
     threads: tuple[int, ...] = ()
     """A duel for each number of threads."""
+    cpus: tuple[int, ...] = ()
+    """Processors that the contestants may use."""
     batch: int | None = None
     rate_hz: float | None = None
     """One call every 1/rate_hz seconds: a camera's duty cycle."""
@@ -80,6 +82,8 @@ class DuelPlan:
     warmup_seconds: float
     timeout_s: float
     seed: int
+    cpus: tuple[int, ...] = ()
+    """Processors that every contestant is held to; none: all that its user may use."""
     batch: int | None = None
     rate_hz: float | None = None
 
@@ -93,6 +97,7 @@ class DuelPlan:
         return {
             "contestants": [e.as_args() for e in self.entrants],
             "threads": self.threads,
+            "cpus": list(self.cpus),
             "batch": self.batch,
             "rate_hz": self.rate_hz,
             "order": list(self.order),
@@ -149,6 +154,7 @@ def duel(
         warmup_seconds=warmup,
         timeout_s=max(120.0, longest * 3),
         seed=seed,
+        cpus=effort.cpus or defaults.cpus,
         batch=effort.batch,
         rate_hz=effort.rate_hz,
     )

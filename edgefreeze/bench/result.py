@@ -42,6 +42,8 @@ class Contestant:
     threads: int = 1
     version: str | None = None
     """The runtime's."""
+    cpus: tuple[int, ...] | None = None
+    """Processors that its threads could run on."""
     warmup_ns: tuple[int, ...] = ()
     lead_ns: tuple[tuple[int, ...], ...] = ()
     """Of each round, the calls before those that count."""
@@ -185,6 +187,7 @@ class Collector:
             runtime_bytes=None if entrant.release else about.runtimes.get(entrant.artifact),
             failed=clean(failed, 300) if failed else None,
             version=clean(cold.version, 80) if cold and cold.version else None,
+            cpus=tuple(cold.cpus) if cold and cold.cpus is not None else None,
             warmup_ns=tuple(ns for e in mine if isinstance(e, Warmup) for ns in e.samples_ns),
             lead_ns=tuple(tuple(b.lead_ns) for b in blocks),
             blocks=tuple((b.at_ns and b.at_ns / 1e9, b.cpu_ns, b.rss_bytes) for b in blocks),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,18 @@ def _threads(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
+def _cpus(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    """A list as Linux writes it: "2,3", "0-3", "0-1,4"."""
+    found: list[int] = []
+    for part in value.split(",") if value is not None else ():
+        ends = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip())
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+        if first > last or last > 4095:
+            raise click.BadParameter(f"{value!r} is no list of processors, such as 2,3 or 0-3", ctx, param)
+        found += range(first, last + 1)
+    return tuple(sorted(set(found)))
+
+
 def _percent(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None
@@ -43,6 +56,10 @@ _EFFORT = (
     click.option(
         "--threads", metavar="N,…", callback=_threads,
         help="A duel for each number of threads. Default: the target's.",
+    ),
+    click.option(
+        "--cpus", metavar="N,…", callback=_cpus,
+        help="Hold every contestant to these processors: 2,3 or 0-3. Default: the target's, or all.",
     ),
     click.option(
         "--fixed-rate", "rate_hz", metavar="HZ", type=click.FloatRange(0.001, 100_000),
@@ -83,6 +100,7 @@ def effort_options(function: Command) -> Command:
     def call(
         *args: Any,
         threads: tuple[int, ...],
+        cpus: tuple[int, ...],
         rate_hz: float | None,
         min_samples: int | None,
         min_seconds: float,
@@ -95,6 +113,7 @@ def effort_options(function: Command) -> Command:
             raise Failure("usage", "--max-seconds is less than --min-seconds")
         effort: Effort = Effort(
             threads=threads,
+            cpus=cpus,
             rate_hz=rate_hz,
             min_samples=min_samples,
             min_seconds=min_seconds,

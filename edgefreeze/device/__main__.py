@@ -1,7 +1,7 @@
 """The helper's command line.
 
 python3 -I edgefreeze-device.pyz serve --root DIR [--idle SECONDS]
-python3 -I edgefreeze-device.pyz runner
+python3 -I edgefreeze-device.pyz runner [--cpus 2,3]
 python3 -I edgefreeze-device.pyz facts        this interpreter, as JSON
 python3 -I edgefreeze-device.pyz watch …      go back from a trial at its deadline, for the helper
 python3 -I edgefreeze-device.pyz exec -- …    a hook, for the helper
@@ -27,7 +27,8 @@ def main(arguments: List[str]) -> int:
     serve = commands.add_parser("serve", help="speak the protocol on stdin and stdout")
     serve.add_argument("--root", default=os.path.expanduser("~/.edgefreeze"))
     serve.add_argument("--idle", type=float, default=None, help="leave after so many silent seconds")
-    commands.add_parser("runner", help="run one artifact, for the helper")
+    runner = commands.add_parser("runner", help="run one artifact, for the helper")
+    runner.add_argument("--cpus", default="", help="processors that it and its threads may use")
     commands.add_parser("facts", help="facts about this interpreter")
     watch = commands.add_parser("watch", help="go back from a trial at its deadline, for the helper")
     for name in ("--root", "--app", "--release"):
@@ -56,7 +57,7 @@ def main(arguments: List[str]) -> int:
     if options.command == "serve":
         return _serve(options.root, options.idle)
     if options.command == "runner":
-        return _runner()
+        return _runner(options.cpus)
     if options.command == "facts":
         from edgefreeze.device.probe import interpreter_facts
 
@@ -92,9 +93,11 @@ def _serve(root: str, idle_s: "float | None") -> int:
     return status
 
 
-def _runner() -> int:
+def _runner(cpus: str) -> int:
     from edgefreeze.device import runner, serve
 
+    if cpus:  # before there is any other thread: those to come inherit it, a runtime's pools too
+        os.sched_setaffinity(0, [int(cpu) for cpu in cpus.split(",")])
     stdin, stdout = serve.take_stdio()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))  # the helper blocks them
     return runner.main(stdin, stdout)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from typing import Any, BinaryIO, Dict, Set, Tuple, cast
+from typing import Any, BinaryIO, Dict, Optional, Sequence, Set, Tuple, cast
 
 from edgefreeze.device import protocol
 from edgefreeze.device.errors import CODES, DeviceError
@@ -32,8 +32,16 @@ def kill_all() -> None:
 class Runner:
     """A runner process. Close it, or use it as a context."""
 
-    def __init__(self, python: str, program: str, threads: int, greeting_s: float) -> None:
-        """Start it with this interpreter; `program` is the helper's own .pyz.
+    def __init__(
+        self,
+        python: str,
+        program: str,
+        threads: int,
+        greeting_s: float,
+        cpus: Optional[Sequence[int]] = None,
+    ) -> None:
+        """Start it with this interpreter; `program` is the helper's own .pyz, `cpus` the processors that it
+        may use (None: as many as the helper).
 
         Raises python-missing, runner-died, runner-timeout. `spawn_ns` is how long it took to greet.
         """
@@ -43,7 +51,7 @@ class Runner:
         with _alive_lock:
             if _closing:
                 raise DeviceError("runner-died", "the helper is leaving")
-            self._process = _start(python, program, threads)
+            self._process = _start(python, program, threads, cpus)
             _alive.add(self)
         self._stdin = io.BufferedWriter(cast(io.RawIOBase, self._process.stdin))
         self._stdout = cast(BinaryIO, self._process.stdout)
@@ -195,7 +203,10 @@ class Runner:
             self._stderr.close()
 
 
-def _start(python: str, program: str, threads: int) -> "subprocess.Popen[bytes]":
+def _start(
+    python: str, program: str, threads: int, cpus: Optional[Sequence[int]]
+) -> "subprocess.Popen[bytes]":
+    pinned = ["--cpus", ",".join(map(str, cpus))] if cpus else []
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     environment.update(
         TF_CPP_MIN_LOG_LEVEL="3",
@@ -204,7 +215,7 @@ def _start(python: str, program: str, threads: int) -> "subprocess.Popen[bytes]"
     )
     try:
         return subprocess.Popen(
-            [python, "-I", program, "runner"],
+            [python, "-I", program, "runner", *pinned],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -6,7 +6,8 @@ Events, beside "heartbeat"; times are of CLOCK_MONOTONIC, `at_ns` since the duel
     environment  when ("before", "during", "after"), at_ns, own_s (processor time of helper and contestants),
                  and what sensors.environment() tells
     cold         contestant, format, precision, version, spawn_ns, import_ns, load_ns, first_ns, rss_bytes,
-                 peak_bytes, pss_bytes, bytes (the artifact's size on disk)
+                 peak_bytes, pss_bytes, bytes (the artifact's size on disk), cpus (on which its threads may
+                 run)
     warmup       contestant, samples_ns, stable (see _warm_up)
     block        contestant, block, samples_ns, lead_ns (of calls before it that do not count), at_ns, cpu_ns,
                  preempted, missed, rss_bytes, peak_bytes, pss_bytes; partial: its process ended before it was
@@ -18,7 +19,7 @@ import os
 import time
 from functools import partial
 from statistics import median
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from edgefreeze.device import checks, manifest, probe, readings, sensors
 from edgefreeze.device.child import Runner
@@ -48,6 +49,7 @@ check_plan = checks.record(
     },
     {
         "threads": checks.integer(1, 256),
+        "cpus": checks.list_of(checks.integer(0, 4095), 4096),
         "batch": checks.optional(checks.integer(1, 65_536)),
         "rate_hz": checks.optional(checks.number(0.001, 100_000)),
         "block_samples": checks.integer(1, 50_000),
@@ -63,6 +65,7 @@ check_plan = checks.record(
 )
 _DEFAULTS: Dict[str, Any] = {
     "threads": 1,
+    "cpus": [],
     "batch": None,
     "rate_hz": None,
     "block_samples": 20,
@@ -87,8 +90,9 @@ class Duel:
         journal: Optional[Journal] = None,
         sense: Callable[[], Dict[str, Any]] = sensors.environment,
     ) -> None:
-        """Raises no-artifact, no-release, protocol."""
+        """Raises no-artifact, no-cpu, no-release, protocol."""
         self._plan = dict(_DEFAULTS, **plan)
+        require_cpus(self._plan["cpus"])
         self._tell = event
         self._journal = journal
         self._sense = sense
@@ -166,7 +170,7 @@ class Duel:
         """A runner that is loaded, checked (once a contestant) and warm."""
         plan, (bench, artifact) = self._plan, self._contestants[index]
         timeout = plan["timeout_s"]
-        runner = bench.start(artifact, plan["threads"])
+        runner = bench.start(artifact, plan["threads"], plan["cpus"])
         try:
             cold = bench.load(runner, artifact, plan["threads"], timeout, plan["batch"])
             first = runner.call("first", {}, timeout)
@@ -179,6 +183,7 @@ class Duel:
                 precision=artifact["precision"],
                 spawn_ns=runner.spawn_ns,
                 first_ns=first["first_ns"],
+                cpus=first["cpus"],
                 pss_bytes=cold["pss_bytes"],
                 bytes=_weight(bench.manifest, artifact["path"]),
             )
@@ -266,6 +271,13 @@ class Duel:
         self._runners.clear()
         for runner in runners:
             runner.close()
+
+
+def require_cpus(wanted: Sequence[int]) -> None:
+    """Raise no-cpu where one of these processors is not there, or not allowed to this process."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if not set(wanted) <= set(allowed):
+        raise DeviceError("no-cpu", "there is no such processor for this user", allowed, list(wanted))
 
 
 def _contestant(find: Find, entry: Dict[str, Any]) -> Tuple[Bench, Dict[str, Any]]:

@@ -20,6 +20,7 @@ CODES = (
     "missing-content",  # the store lacks what a tree or a release is made of
     "no-app",
     "no-artifact",  # the release has no such format that could run
+    "no-cpu",  # a processor that is not there, or not allowed
     "no-previous",
     "no-release",
     "not-tested",

@@ -2,7 +2,7 @@
 
 import os
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from edgefreeze.device import manifest
 from edgefreeze.device.child import Runner
@@ -28,9 +28,12 @@ class Bench:
         self._binding = releases.binding(release)
         self.preferred = releases.preferred(release)
 
-    def start(self, artifact: Dict[str, Any], threads: int) -> Runner:
-        """Start a runner for the artifact; load() comes next. Raises python-missing, runner-died, …"""
-        return Runner(self._binding["python"], self._program, threads, GREETING_S)
+    def start(self, artifact: Dict[str, Any], threads: int, cpus: Optional[Sequence[int]] = None) -> Runner:
+        """Start a runner for the artifact, on these processors only; load() comes next.
+
+        Raises python-missing, runner-died, …
+        """
+        return Runner(self._binding["python"], self._program, threads, GREETING_S, cpus)
 
     def load(
         self,

@@ -164,6 +164,7 @@ def device_facts(root: str, interpreter: Optional[Dict[str, Any]] = None) -> Dic
     facts["disk_free_bytes"], facts["disk_free_inodes"] = _disk(root)
     facts["os"] = parse_os_release(read_text("/etc/os-release") or "")
     facts["kernel"] = platform.release()
+    facts["cpus"] = sorted(os.sched_getaffinity(0))
     facts["hostname"] = platform.node() or None
     facts["emulated"] = is_emulated(facts["machine"], emulation_signs())
     return facts

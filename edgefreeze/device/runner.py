@@ -3,7 +3,7 @@
     hello  {}                 -> {}                  it has started
     load   {artifact, path, threads, sys_paths, golden, pycache, batch}
                               -> {version, import_ns, load_ns, rss_bytes, peak_bytes, pss_bytes}
-    first  {}                 -> {first_ns}          the first inference of this process
+    first  {}                 -> {first_ns, cpus}    the first inference of this process; where it may run
     check  {}                 -> parity.compare of all golden cases
     infer  {} + npz           -> {seconds} + npz
     block  {samples, min_s, max_s, rate_hz, spool}
@@ -19,7 +19,7 @@ import os
 import sys
 import time
 import traceback
-from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple
+from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, Tuple
 
 from edgefreeze.device import parity, protocol, runtimes, tensors, timing
 from edgefreeze.device.errors import DeviceError
@@ -109,7 +109,7 @@ class Runner:
         call = self._bound()[0]
         start = time.perf_counter_ns()
         call()
-        return {"first_ns": time.perf_counter_ns() - start}, b""
+        return {"first_ns": time.perf_counter_ns() - start, "cpus": affinity()}, b""
 
     def check(self, args: Dict[str, Any], blob: bytes) -> Answer:
         """Run all golden cases and compare."""
@@ -221,6 +221,17 @@ def memory() -> Dict[str, Any]:
         found: Dict[str, Any] = dict(parse_status_sizes(stream.read()))
     found["pss_bytes"] = parse_sizes(read_text("/proc/self/smaps_rollup") or "").get("Pss")
     return found
+
+
+def affinity() -> List[int]:
+    """Processors that the threads of this process may run on, taken together: a runtime may set its own."""
+    found: Set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            found |= os.sched_getaffinity(int(thread))
+        except ProcessLookupError:
+            continue  # it has ended
+    return sorted(found)
 
 
 _OPERATIONS: Dict[str, Callable[[Runner, Dict[str, Any], bytes], Answer]] = {

@@ -12,7 +12,7 @@ from edgefreeze.bench.plan import ACTIVE
 from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
 from edgefreeze.bench.statistics import Comparison
 from edgefreeze.report.tables import new_table
-from edgefreeze.text import short, size
+from edgefreeze.text import ranges, short, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,8 +30,11 @@ def title(duel: DuelResult) -> str:
     several = len({c.threads for c in duel.contestants}) > 1
     threads = "" if several else f", {duel.threads} thread" + "s" * (duel.threads > 1)
     batch = f"batch {options['batch']}" if options.get("batch") else "batch of the golden inputs"
+    cpus = f", processors {ranges(options['cpus'])}" if options.get("cpus") else ""
     rate = f", {options['rate_hz']:g} calls a second" if options.get("rate_hz") else ""
-    return f"Latency on {duel.device}, {batch}{threads}{rate}" + (" (emulated)" if duel.emulated else "")
+    return f"Latency on {duel.device}, {batch}{threads}{cpus}{rate}" + (
+        " (emulated)" if duel.emulated else ""
+    )
 
 
 def print_duel(console: Console, duel: DuelResult) -> None:

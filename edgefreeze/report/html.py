@@ -11,7 +11,7 @@ from edgefreeze.bench.gates import Judgement
 from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
 from edgefreeze.report import svg
 from edgefreeze.report.duel import EMULATED, interval, ms
-from edgefreeze.text import short, size
+from edgefreeze.text import ranges, short, size
 
 _STARTS = (
     ("process_ms", "process"),
@@ -241,6 +241,7 @@ def _facts(result: DuelResult) -> str:
         ("system", f"{facts.os or '?'}, kernel {facts.kernel or '?'}, {facts.libc}"),
         ("Python", facts.python),
         ("runtimes", ", ".join(versions)),
+        ("processors used", _cpus(result)),
         ("governor", during.governor if during else None),
         ("CPU quota", f"{during.quota_cpus:g}" if during and during.quota_cpus else None),
         ("power mode", during.power_mode if during else None),
@@ -248,6 +249,13 @@ def _facts(result: DuelResult) -> str:
     ]
     inner = "".join(f"<dt>{k}</dt><dd>{escape(str(v))}</dd>" for k, v in rows if v)
     return f"<h2>Facts</h2><dl>{inner}</dl>"
+
+
+def _cpus(result: DuelResult) -> str | None:
+    """On which processors the contestants could run, and whether they were held to them."""
+    masks = dict.fromkeys(ranges(c.cpus) for c in result.contestants if c.cpus)
+    word = "held to them" if result.options.get("cpus") else "all that the user may use"
+    return f"{' and '.join(masks)}, {word}" if masks else None
 
 
 def _load(result: DuelResult) -> str | None:
@@ -267,6 +275,9 @@ def _how(result: DuelResult) -> str:
         f"Then came rounds: a block of {plan.get('block_samples', '?')} calls of each contestant, in"
         " drawn order, every second round the mirror of the one before.",
         f"The order’s seed is {result.seed}.",
+        f"Every contestant ran on the processors {cpus} only."
+        if (cpus := ranges(plan.get("cpus") or ()))
+        else "The contestants were not held to single processors.",
         f"Calls came at {rate:g} a second." if rate else "Calls came one right after the other.",
         "A sample is one whole call: prepared inputs in, NumPy arrays out.",
         "The ratio is the median of the rounds’ ratios of medians; its interval resamples whole rounds"

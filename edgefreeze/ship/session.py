@@ -86,6 +86,7 @@ def _cleaned(facts: DeviceFacts) -> DeviceFacts:
         if isinstance(value, str):
             fields[key] = clean(value, 300)
     fields["packages"] = {clean(k, 80): clean(v, 80) for k, v in facts.packages.items()}
+    fields["cpus"] = facts.cpus[:4096]
     fields["cpu_features"] = tuple(clean(f, 40) for f in facts.cpu_features[:200])
     return DeviceFacts(**fields)
 

@@ -32,6 +32,13 @@ def test_a_duel_keeps_to_the_targets_limits() -> None:
     assert plan.as_args()["threads"] == 2
 
 
+def test_the_processors_are_the_targets_unless_others_are_named() -> None:
+    entrants, target = entrants_of(("tflite",)), Bench(cpus=(2, 3))
+    assert duel(entrants, Bench(), seed=1).as_args()["cpus"] == []
+    assert duel(entrants, target, seed=1).as_args()["cpus"] == [2, 3]
+    assert duel(entrants, target, seed=1, effort=Effort(cpus=(0,))).as_args()["cpus"] == [0]
+
+
 def test_whoever_asks_for_more_is_given_the_time() -> None:
     entrants = entrants_of(("tflite", "onnx"), ("b" * 64, "tflite"), variants=True)
     assert [e.name for e in entrants] == ["tflite", "tflite@no-xnnpack", "onnx", "active:tflite"]

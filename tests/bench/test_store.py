@@ -152,6 +152,19 @@ def test_releases_are_compared_and_what_is_unlike_is_said() -> None:
     assert "Cortex-A53" in difference
 
 
+def test_contestants_on_other_processors_are_unlike_and_older_results_do_not_say() -> None:
+    before = made(saved_model=10.0, tflite=4.0)
+    on = [
+        dataclasses.replace(
+            before, contestants=tuple(dataclasses.replace(c, cpus=cpus) for c in before.contestants)
+        )
+        for cpus in ((0, 1), (2, 3))
+    ]
+    (difference,) = comparing.differences(on)
+    assert difference.startswith("processors that it may use: 0-1 in")
+    assert comparing.differences([before, on[0]]) == ()
+
+
 def test_the_interval_of_unpaired_results_holds() -> None:
     """The same artifact twice, each in a duel of its own: different in at most 1 of 100, here of 300."""
     rng = np.random.default_rng(7)

@@ -76,7 +76,11 @@ def test_what_is_active_is_measured_and_kept(
 
 
 def test_threads_are_swept_and_the_text_says_it(active: str, edgefreeze_: Run) -> None:
-    document = edgefreeze_("bench", *QUICK, "--threads", "1,2", "--fixed-rate", "200", "--json").json
+    one = str(min(os.sched_getaffinity(0)))
+    document = edgefreeze_(
+        "bench", *QUICK, "--threads", "1,2", "--fixed-rate", "200", "--cpus", one, "--json"
+    ).json
+    assert [c["cpus"] for c in document["contestants"]] == [[int(one)]] * 4
     assert [(c["format"], c["threads"]) for c in document["contestants"]] == [
         ("tflite", 1), ("tflite@no-xnnpack", 1), ("tflite", 2), ("tflite@no-xnnpack", 2),
     ]  # fmt: skip
@@ -84,6 +88,7 @@ def test_threads_are_swept_and_the_text_says_it(active: str, edgefreeze_: Run) -
     shown = edgefreeze_("results", "show", "latest").out
     assert "threads" in shown
     assert "200 calls a second" in shown
+    assert f"processors {one}" in shown
 
 
 def test_a_release_is_measured_and_gone_again(

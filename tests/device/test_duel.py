@@ -160,6 +160,29 @@ def test_the_batch_is_the_golden_rows_over_and_over(start: Any, release: Any, ma
     assert result.contestants[0].failed == "its batch is fixed"
 
 
+def test_contestants_are_held_to_the_processors_that_are_named(start: Any, release: Any) -> None:
+    """All of their threads: the fake runtime starts one when it is imported."""
+    helper, both = start(), release(a={"ms": 0.1}, b={"ms": 0.1})
+    allowed = tuple(sorted(os.sched_getaffinity(0)))
+    result, _ = race(helper, both, planned("a", "b", rounds=2))
+    assert [c.cpus for c in result.contestants] == [allowed, allowed], "recorded also where nothing is named"
+    result, _ = race(helper, both, planned("a", "b", rounds=2, cpus=allowed[-1:]))
+    assert [c.cpus for c in result.contestants] == [allowed[-1:]] * 2
+    assert result.options["cpus"] == [allowed[-1]]
+    assert helper.ask("probe")["cpus"] == list(allowed), "the helper itself is not held"
+
+
+def test_a_processor_that_is_not_there_is_refused_before_anything_runs(start: Any, release: Any) -> None:
+    helper, one = start(), release(a={"ms": 0.1})
+    one.stage(helper)
+    helper.events.clear()
+    refused = helper.refuse("bench", {**one.named, "plan": planned("a", cpus=(4000,)).as_args()})
+    assert (refused["code"], refused["found"]) == ("no-cpu", [4000])
+    assert [e for e in helper.events if e["kind"] != "heartbeat"] == []
+    profile = {**one.named, "calls": 1, "cpus": [4000]}
+    assert helper.refuse("profile", profile)["code"] == "no-cpu"
+
+
 def test_without_xnnpack_is_a_contestant_of_its_own(start: Any, release: Any) -> None:
     entrants = (Entrant(artifact="a"), Entrant(artifact="a", xnnpack=False))
     plan = duel(entrants, DEFAULTS, seed=1, effort=Effort(min_samples=80))
@@ -278,8 +301,8 @@ def in_process(
     class Stand:
         manifest = release.manifest
 
-        def start(self, artifact: dict[str, Any], threads: int) -> Runner:
-            return Runner(sys.executable, str(program), threads, 30.0)
+        def start(self, artifact: dict[str, Any], threads: int, cpus: Any = None) -> Runner:
+            return Runner(sys.executable, str(program), threads, 30.0, cpus)
 
         def load(
             self, runner: Runner, artifact: dict[str, Any], threads: int, timeout: float, batch: Any

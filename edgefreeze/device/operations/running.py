@@ -7,7 +7,7 @@ from edgefreeze.device import (
     journal,
     manifest,
 )
-from edgefreeze.device.duel import Duel, check_plan
+from edgefreeze.device.duel import Duel, check_plan, require_cpus
 from edgefreeze.device.measure import Bench, choose, selftest
 from edgefreeze.device.requests import (
     APP,
@@ -128,7 +128,9 @@ def _profile(session: Session, request: Request) -> Result:
     bench = session.bench(session.existing(args["app"]), args.get("release"))
     artifact = choose(bench, args.get("format"))
     threads, timeout_s = _how(args)
-    with bench.start(artifact, threads) as runner:
+    cpus = args.get("cpus", [])
+    require_cpus(cpus)
+    with bench.start(artifact, threads, cpus) as runner:
         bench.load(runner, dict(artifact, profile=True), threads, timeout_s)
         return runner.call("profile", {"calls": args["calls"]}, timeout_s)
 
@@ -164,5 +166,11 @@ OPERATIONS: Dict[str, Operation] = {
     "bench_read": Operation(_bench_read, takes({"run": RUN_ID})),
     "bench_forget": Operation(_bench_forget, takes({"run": RUN_ID})),
     "governor": Operation(_governor, takes({"governor": checks.optional(checks.name)})),
-    "profile": Operation(_profile, takes({**APP, "calls": checks.integer(1, 10_000)}, RUN)),
+    "profile": Operation(
+        _profile,
+        takes(
+            {**APP, "calls": checks.integer(1, 10_000)},
+            {**RUN, "cpus": checks.list_of(checks.integer(0, 4095), 4096)},
+        ),
+    ),
 }
