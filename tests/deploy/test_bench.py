@@ -57,6 +57,8 @@ def test_what_is_active_is_measured_and_kept(
         assert contestant["memory"]["pss_bytes"] > 10_000_000
         assert contestant["bytes"] > 1000
         assert contestant["version"].startswith("ai-edge-litert")
+    assert all(set(o) == {"name", "type", "ns"} for o in document["operations"]["tflite"])
+    assert document["operations"]["tflite"]
     assert document["comparisons"] == [], "there is no SavedModel to compare with"
     assert document["runs"] == "tflite"
     (kept,) = edgefreeze_("results", "list", "--json").json["results"]

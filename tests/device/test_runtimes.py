@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgefreeze.device import tensors
+from edgefreeze.device import litert_profiler, tensors
 
 pytestmark = pytest.mark.tf
 
@@ -43,6 +44,11 @@ tf2onnx.convert.from_graph_def(
     frozen.graph.as_graph_def(), input_names=["x:0"], output_names=["Identity:0"], opset=18,
     output_path=str(out / "model.onnx"))
 
+big = tf.constant(draw.normal(size=(1024, 1024)).astype("f4"))
+wide = tf.function(lambda x: tf.tanh(x @ big) @ big, input_signature=[tf.TensorSpec([None, 1024])])
+made = tf.lite.TFLiteConverter.from_concrete_functions([wide.get_concrete_function()])
+(out / "wide.tflite").write_bytes(made.convert())
+
 graph = tf.Graph()
 with graph.as_default():
     words = tf.compat.v1.placeholder(tf.string, [None], name="words")
@@ -56,7 +62,7 @@ names = [d["name"] for d in tf.lite.Interpreter(str(out / "model.tflite")).get_i
 outs = [d["name"] for d in tf.lite.Interpreter(str(out / "model.tflite")).get_output_details()]
 import json
 (out / "facts.json").write_text(json.dumps({"tflite": [names[0], outs[0]], "init": init,
-    "w": model.w.numpy().tolist(), "b": model.b.numpy().tolist()}))
+    "wide": tf.lite.Interpreter(str(out / "wide.tflite")).get_input_details()[0]["name"], "w": model.w.numpy().tolist(), "b": model.b.numpy().tolist()}))
 """
 
 
@@ -239,15 +245,37 @@ def test_a_profile_by_operation_where_the_runtime_tells(start: Any, release: Any
     helper = start()
     release.stage(helper)
     kinds = {}
-    for form in ("frozen_pb", "onnx"):
+    for form in ("frozen_pb", "onnx", "tflite"):
         found = helper.ask("profile", {**release.named, "format": form, "calls": 5})["operations"]
         assert all(set(o) == {"name", "type", "ns"} and o["ns"] >= 0 for o in found)
-        assert sum(o["ns"] for o in found) > 0
+        assert sum(o["ns"] for o in found) > 0 or form == "tflite", "LiteRT cuts microseconds off"
         kinds[form] = {o["type"] for o in found}
     assert {"MatMul", "Tanh"} <= kinds["frozen_pb"]
     assert kinds["onnx"] & {"Tanh", "FusedGemm"}, "ONNX Runtime fuses the two"
-    refused = helper.refuse("profile", {**release.named, "format": "tflite", "calls": 5})
+    assert any(kind.startswith("Fully Connected") for kind in kinds["tflite"]), "XNNPACK's own operators"
+    assert any("TanH" in kind for kind in kinds["tflite"])
+    refused = helper.refuse("profile", {**release.named, "format": "saved_model", "calls": 5})
     assert "no profile by operation" in refused["message"]
+
+
+def test_litert_times_its_operations_on_any_batch(models: Path) -> None:
+    """With a model that takes long enough to be told in microseconds: 2 x 1024 x 1024 multiplications."""
+    import ai_edge_litert
+
+    version = metadata.version("ai-edge-litert")
+    library = litert_profiler.library(str(Path(ai_edge_litert.__file__).parent), version)
+    profiler = litert_profiler.Profiler(library, str(models / "wide.tflite"), 1)
+    name = json.loads((models / "facts.json").read_text())["wide"]
+    for rows in (1, 64, 1):
+        found = []
+        for _ in range(5):
+            began = time.perf_counter()
+            operations = profiler.run({name: np.ones((rows, 1024), "f4")})
+            assert 0 < sum(us for _, us in operations) < 1e6 * (time.perf_counter() - began)
+            found.append(operations)
+        assert all([kind for kind, _ in told] == [kind for kind, _ in found[0]] for told in found)
+    with pytest.raises(RuntimeError, match="LiteRtCreateModelFromFile of LiteRT says"):
+        litert_profiler.Profiler(library, str(models / "none.tflite"), 1)
 
 
 def test_fresh_processes_for_every_block(start: Any, release: Any) -> None:

@@ -4,9 +4,12 @@ Inputs and outputs of integers stand for floats: value = scale * (integer - zero
 here, so that an artifact takes and gives what its signature says whatever it is inside.
 """
 
+import os
 from typing import Any, Dict, List, Tuple
 
-from edgefreeze.device.runtimes import Arrays, Call, require_inputs, tensor_names
+from edgefreeze.device import litert_profiler
+from edgefreeze.device.errors import DeviceError
+from edgefreeze.device.runtimes import Arrays, Call, mean_operations, require_inputs, tensor_names
 
 PACKAGES = ("ai-edge-litert", "tflite-runtime")
 
@@ -29,6 +32,8 @@ class Model:
         module = require()
         package = module.__name__.split(".")[0]
         self.version = "%s %s" % (package.replace("_", "-"), _version(package))
+        self._package = os.path.dirname(os.path.abspath(module.__file__))
+        self._path, self._threads = path, threads
         options: Dict[str, Any] = {"model_path": path, "num_threads": threads}
         if not artifact.get("xnnpack", True):  # TFLite's own kernels, without the delegate that it brings
             plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -70,6 +75,25 @@ class Model:
                 self._interpreter.resize_tensor_input(detail["index"], list(shape), strict=True)
         self._interpreter.allocate_tensors()
         self._shapes = shapes
+
+    def profile(self, cases: List[Arrays], calls: int) -> List[Dict[str, Any]]:
+        """From LiteRT's profiler, in the order in which the operations ran in each call. The kernels are
+        those that are measured; the interpreter is not: see litert_profiler. Raises bad-input where this
+        version has none."""
+        try:
+            library = litert_profiler.library(self._package, self.version.rpartition(" ")[2])
+        except LookupError as error:
+            raise DeviceError("bad-input", str(error)) from None
+        profiler = litert_profiler.Profiler(library, self._path, self._threads)
+        tensors = dict(self._names)
+        spent: Dict[Tuple[str, str], int] = {}
+        for number in range(calls):
+            case = cases[number % len(cases)]
+            arrays = {tensors[name]: quantised(case[name], scale) for name, _, scale in self._inputs}
+            for place, (kind, microseconds) in enumerate(profiler.run(arrays)):
+                key = ("%d" % place, kind)
+                spent[key] = spent.get(key, 0) + 1000 * microseconds
+        return mean_operations(spent, calls)
 
     def close(self) -> None:
         """Let the interpreter go."""
