@@ -182,12 +182,21 @@ def find(name: str) -> DuelResult:
 
 
 def keep(result: DuelResult, path: Path) -> None:
-    """Store a result whole or not at all; its events are not needed any more. Raises Failure bad-result."""
+    """Store a result whole or not at all; its events are not needed any more. It is on the disk afterwards:
+    the device forgets its own next. Raises Failure bad-result."""
     temporary = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(encode(result), encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(encode(result))
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(temporary, path)  # noqa: PTH105 - atomic
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         path.with_suffix(".part").unlink(missing_ok=True)
     except OSError as error:
         raise Failure("bad-result", f"{path} cannot be written: {error.strerror}", found=str(path)) from None

@@ -1,5 +1,8 @@
 """Measurements on the device's disk, as they come: whoever is killed, what was measured is not lost.
 
+What was measured is synced before the host is told of it and before the next block begins, so that a power
+cut costs the block under way at most. Nothing is timed meanwhile.
+
     bench/<run>.jsonl    what was asked for, then every event, a line each
     bench/<run>.block    the samples of the block that is running, 8 bytes each, written by the runner itself
     bench/lock           one duel at a time: two at once would measure each other
@@ -22,6 +25,10 @@ RUN = re.compile(r"[0-9a-f]{8,64}")
 MOST_BYTES = 256 << 20
 KEPT = 20
 """Runs that nobody has fetched; of more the oldest go."""
+
+
+DURABLE = ("head", "cold", "warmup", "block", "failed", "end")
+"""Events that are synced; the others (what the board was doing, what begins) are with the next of these."""
 
 
 def _folder(root: str) -> str:
@@ -61,12 +68,16 @@ class Journal:
             raise
         self._block: Optional[Dict[str, Any]] = None
         self.event(dict(head, kind="head"))
+        with storage("keeping measurements"):
+            files.fsync_path(folder)
 
     def event(self, event: Dict[str, Any]) -> None:
-        """Keep an event. Raises store-io, disk-space."""
+        """Keep an event; one of DURABLE is on the disk afterwards. Raises store-io, disk-space."""
         line = json.dumps(event, separators=(",", ":")).encode("utf-8") + b"\n"
         with storage("keeping measurements"):
             files.write_all(self._fd, line)
+            if event["kind"] in DURABLE:
+                os.fdatasync(self._fd)
 
     def begin(self, contestant: int, block: int) -> str:
         """A block begins; the path at which its runner keeps its samples."""
@@ -120,12 +131,21 @@ def read(root: str, run: str) -> bytes:
     with storage("reading measurements"):
         data = files.read_bytes(path + ".jsonl", MOST_BYTES)
     data = data[: data.rfind(b"\n") + 1]
-    last = json.loads(data.splitlines()[-1]) if data else {}
+    last = _last(data)
     samples = _spooled(path + ".block") if last.get("kind") == "begin" else None
     if samples:
         block = dict(last, kind="block", samples_ns=samples, partial=True)
         data += json.dumps(block, separators=(",", ":")).encode("utf-8") + b"\n"
     return data
+
+
+def _last(data: bytes) -> Dict[str, Any]:
+    """The last line; {} where there is none, or after a power cut something else."""
+    try:
+        found = json.loads(data.splitlines()[-1].decode("utf-8"))
+    except (IndexError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def forget(root: str, run: str) -> None:

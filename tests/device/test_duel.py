@@ -288,8 +288,9 @@ def test_one_that_hangs_is_a_result(start: Any, release: Any) -> None:
 
 
 def in_process(
-    release: Any, plan: DuelPlan, program: Path, package: str, tmp_path: Path, sense: Any
-) -> DuelResult:
+    release: Any, plan: DuelPlan, program: Path, package: str, tmp_path: Path, sense: Any,
+    written: journal.Journal | None = None, told: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> DuelResult:  # fmt: skip
     """The real race with sensors of the test's, which the helper itself reads from the board."""
     from edgefreeze.device.child import Runner
 
@@ -315,7 +316,12 @@ def in_process(
 
     collector = Collector(plan=plan)
     stand: Any = Stand()
-    answer = Duel(lambda release: stand, plan.as_args(), collector.add, sense=sense).run()
+
+    def tell(event: dict[str, Any]) -> None:
+        told(event)
+        collector.add(event)
+
+    answer = Duel(lambda release: stand, plan.as_args(), tell, written, sense=sense).run()
     return collector.result(ABOUT, parity=answer["checks"])
 
 
@@ -513,6 +519,60 @@ def test_a_link_that_is_cut_without_a_word_is_noticed(start: Any, release: Any) 
     assert helper.process.wait(30) == 0
     assert time.monotonic() - began < 15
     assert not [pid for pid in there if Path(f"/proc/{pid}").exists()]
+
+
+def test_what_was_measured_is_on_the_disk_before_it_is_told_and_nothing_is_timed_meanwhile(
+    release: Any, program: Path, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of the calls: a power cut costs the block under way at most."""
+    from edgefreeze.device.child import Runner
+
+    sync, call, path = os.fdatasync, Runner.call, tmp_path / "bench" / ("56" * 8 + ".jsonl")
+    order: list[str] = []
+
+    def synced(fd: int) -> None:
+        sync(fd)
+        order.append(f"synced {os.fstat(fd).st_size}")
+
+    def called(runner: Runner, op: str, args: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        order.append(f"ask {op}")
+        answer = call(runner, op, args, timeout_s)
+        order.append(f"answer {op}")
+        return answer
+
+    def told(event: dict[str, Any]) -> None:
+        assert json.loads(path.read_text().splitlines()[-1]) == event
+        order.append(f"told {event['kind']}")
+        if event["kind"] in journal.DURABLE:
+            assert order[-2] == f"synced {path.stat().st_size}", "all of it, and before the host knows"
+
+    monkeypatch.setattr(os, "fdatasync", synced)
+    monkeypatch.setattr(Runner, "call", called)
+    written = journal.Journal(str(tmp_path), "56" * 8, {"head": 1})
+    both = release(a={"ms": 0.2}, b={"ms": 0.2})
+    in_process(both, planned("a", "b", rounds=5), program, package, tmp_path, sensors(), written, told)
+    written.close()
+    timed = [i for i, entry in enumerate(order) if entry == "ask block"]
+    assert len(timed) >= 10
+    assert {order[i + 1] for i in timed} == {"answer block"}, "nothing is synced while a block is timed"
+    kinds = [entry.split()[1] for entry in order if entry.startswith("told")]
+    durable = [kind for kind in kinds if kind in journal.DURABLE]
+    assert kinds.count("block") == 10
+    assert sum(entry.startswith("synced") for entry in order) == 1 + len(durable), "the head, and these"
+
+
+@pytest.mark.parametrize("rest", [b"", b"\0" * 700, b"\0" * 700 + b"\n", b'{"kind":"blo', b"[1]\n"])
+def test_what_a_power_cut_leaves_behind_the_last_sync_is_no_obstacle(tmp_path: Path, rest: bytes) -> None:
+    run = "78" * 8
+    plan = {"plan": msgspec.to_builtins(planned("a")), "about": msgspec.to_builtins(ABOUT)}
+    written = journal.Journal(str(tmp_path), run, {"about": plan})
+    written.event({"kind": "block", "contestant": 0, "block": 0, "samples_ns": [5, 6]})
+    written.close()
+    with (tmp_path / "bench" / f"{run}.jsonl").open("ab") as stream:
+        stream.write(rest)
+    result = recovered(journal.read(str(tmp_path), run), "test")
+    assert result.contestants[0].samples == [5, 6]
+    assert result.complete is False
 
 
 def test_two_at_once_would_measure_each_other(start: Any, release: Any, root: Path) -> None:
