@@ -302,7 +302,10 @@ def _measure(
         runtimes=weights(release, plans),
     )
     entrants = entrants_of(tuple(a.key for a in release.verified), active)
-    return measuring.measure(helper, entrants, about, request.target.bench, progress, effort=request.effort)
+    effort = request.effort
+    if effort.cold_starts is None and all(g.metric != "start" for g in request.gates):
+        effort = replace(effort, cold_starts=1)  # a deployment is not for that, and TensorFlow takes long
+    return measuring.measure(helper, entrants, about, request.target.bench, progress, effort=effort)
 
 
 def weights(release: Release, plans: tuple[RuntimePlan, ...]) -> dict[str, int | None]:

@@ -233,11 +233,20 @@ def _judge(gate: Gate, runs: str, result: DuelResult | None, drops: Sequence[Dro
     if spoilt is not None:
         return _open(gate, f"the measurement is invalid: {spoilt.message}")
     if gate.metric == "start":
-        total = (contestant.cold_start or {}).get("total_ms")
-        return _decided(gate, name, total, total, "one start")
+        return _start(gate, name, contestant)
     if gate.metric in ("speedup", "regress"):
         return _against(gate, result, name)
     return _latency(gate, contestant)
+
+
+def _start(gate: Gate, name: str, contestant: Contestant) -> Judgement:
+    """With so few starts the largest is the bound of the median that there is, and its confidence is said."""
+    middle = (contestant.cold_start or {}).get("total_ms")
+    slowest = max((start.total_ms for start in contestant.starts), default=middle)
+    count = len(contestant.starts)
+    sure = f"{100 * statistics.largest_bounds_median(count):.3g} %"
+    of = f"the median and the largest of {count} starts" if count > 1 else "one start"
+    return _decided(gate, name, middle, slowest, of, sure)
 
 
 def _against(gate: Gate, result: DuelResult, name: str) -> Judgement:
@@ -286,7 +295,9 @@ def _open(gate: Gate, reason: str) -> Judgement:
     return Judgement(gate=gate.text, passed=False, figure=None, bound=None, reason=reason)
 
 
-def _decided(gate: Gate, what: str, figure: float | None, bound: float | None, of: str) -> Judgement:
+def _decided(
+    gate: Gate, what: str, figure: float | None, bound: float | None, of: str, sure: str = "99 %"
+) -> Judgement:
     if figure is None or bound is None:
         return _open(gate, f"{what}: not measured")
     if gate.below:
@@ -295,7 +306,7 @@ def _decided(gate: Gate, what: str, figure: float | None, bound: float | None, o
         passed = bound > gate.limit if gate.strict else bound >= gate.limit
     side = "at most" if gate.below else "at least"
     value, limit = _shown(gate.metric, figure), _shown(gate.metric, bound)
-    near = "" if value == limit else f", {side} {limit} with 99 % confidence"
+    near = "" if value == limit else f", {side} {limit} with {sure} confidence"
     reason = f"{what}: {value}{near}" + (f" ({of})" if of else "")
     return Judgement(gate=gate.text, passed=passed, figure=figure, bound=bound, reason=reason)
 

@@ -11,6 +11,9 @@ from edgefreeze.targets import Bench
 ROUNDS = 20
 """Blocks of each contestant. Every round has one block of each, so that heat, clock drift and other
 load hit all alike; the statistics resample rounds."""
+COLD_STARTS = 3
+LONG_START_S = 5.0
+"""A contestant whose start takes longer than this is started once, unless a number of starts was asked."""
 NO_XNNPACK = "@no-xnnpack"
 ACTIVE = "active:"
 
@@ -66,6 +69,8 @@ class Effort:
     min_seconds: float = 0.0
     max_seconds: float | None = None
     """Of each contestant in steady state; where it is reached, there may be fewer samples."""
+    cold_starts: int | None = None
+    """Of each contestant; None: COLD_STARTS, and one where they take long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,10 @@ class DuelPlan:
     warmup_seconds: float
     timeout_s: float
     seed: int
+    starts: tuple[int, ...] = ()
+    """Cold starts, by contestant, in drawn order; the last ones stay for the race. None: each once."""
+    long_start_s: float | None = None
+    """Starts that take longer than this are not repeated."""
     cpus: tuple[int, ...] = ()
     """Processors that every contestant is held to; none: all that its user may use."""
     batch: int | None = None
@@ -100,6 +109,8 @@ class DuelPlan:
             "cpus": list(self.cpus),
             "batch": self.batch,
             "rate_hz": self.rate_hz,
+            "starts": list(self.starts),
+            "long_start_s": self.long_start_s,
             "order": list(self.order),
             "block_samples": self.block_samples,
             "block_seconds": self.block_seconds,
@@ -154,6 +165,8 @@ def duel(
         warmup_seconds=warmup,
         timeout_s=max(120.0, longest * 3),
         seed=seed,
+        starts=draw_order(len(entrants), effort.cold_starts or COLD_STARTS, seed + 1),
+        long_start_s=LONG_START_S if effort.cold_starts is None else None,
         cpus=effort.cpus or defaults.cpus,
         batch=effort.batch,
         rate_hz=effort.rate_hz,

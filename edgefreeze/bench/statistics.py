@@ -73,6 +73,12 @@ def percentile_bound_ms(samples_ns: Sequence[int], percent: int) -> float | None
     return float(np.sort(np.asarray(samples_ns, dtype=np.float64))[rank - 1]) / 1e6
 
 
+def largest_bounds_median(count: int) -> float:
+    """The confidence with which the largest of `count` observations bounds the median from above:
+    1 - 2^-count, as all lie below it with probability 1/2 each (the same order statistic, k = n, q = 1/2)."""
+    return 1 - 0.5**count
+
+
 def expanded_tail(tail: float, count: int) -> float:
     """The tail at which a percentile bootstrap of `count` observations really leaves out `tail`.
 

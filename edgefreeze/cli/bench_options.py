@@ -77,6 +77,11 @@ _EFFORT = (
         "--max-seconds", type=click.FloatRange(0.01, 3600),
         help="Seconds for each contestant at most, even with too few samples. Default: the target's.",
     ),
+    click.option(
+        "--cold-starts", metavar="N", type=click.IntRange(1, 100),
+        help="Cold starts of each contestant. Default: 3; 1 in deploy without a gate on start, and where one"
+        " takes longer than 5 s.",
+    ),
 )  # fmt: skip
 _GATES = (
     click.option(
@@ -105,6 +110,7 @@ def effort_options(function: Command) -> Command:
         min_samples: int | None,
         min_seconds: float,
         max_seconds: float | None,
+        cold_starts: int | None,
         **kwargs: Any,
     ) -> Any:
         from edgefreeze.bench.plan import Effort
@@ -118,6 +124,7 @@ def effort_options(function: Command) -> Command:
             min_samples=min_samples,
             min_seconds=min_seconds,
             max_seconds=max_seconds,
+            cold_starts=cold_starts,
         )
         return function(*args, effort=effort, **kwargs)
 

@@ -5,7 +5,8 @@ Events, beside "heartbeat"; times are of CLOCK_MONOTONIC, `at_ns` since the duel
 
     environment  when ("before", "during", "after"), at_ns, own_s (processor time of helper and contestants),
                  and what sensors.environment() tells
-    cold         contestant, format, precision, version, spawn_ns, import_ns, load_ns, first_ns, rss_bytes,
+    cold         contestant, format, precision, version, spawn_ns, import_ns, load_ns, first_ns, disk_bytes
+                 (read from the disk until then, as files were not in the system's cache), rss_bytes,
                  peak_bytes, pss_bytes, bytes (the artifact's size on disk), cpus (on which its threads may
                  run)
     warmup       contestant, samples_ns, stable (see _warm_up)
@@ -49,6 +50,8 @@ check_plan = checks.record(
     },
     {
         "threads": checks.integer(1, 256),
+        "starts": checks.list_of(checks.integer(0, 19), 2000),
+        "long_start_s": checks.optional(checks.number(0, 86_400)),
         "cpus": checks.list_of(checks.integer(0, 4095), 4096),
         "batch": checks.optional(checks.integer(1, 65_536)),
         "rate_hz": checks.optional(checks.number(0.001, 100_000)),
@@ -65,6 +68,8 @@ check_plan = checks.record(
 )
 _DEFAULTS: Dict[str, Any] = {
     "threads": 1,
+    "starts": [],
+    "long_start_s": None,
     "cpus": [],
     "batch": None,
     "rate_hz": None,
@@ -80,7 +85,8 @@ Find = Callable[[Optional[str]], Bench]
 
 
 class Duel:
-    """One run of a plan (check_plan describes it; `order` names contestants by index, one block each)."""
+    """One run of a plan (check_plan describes it; `order` names contestants by index, one block each, and
+    `starts` cold starts: each contestant once where it is empty)."""
 
     def __init__(
         self,
@@ -97,9 +103,13 @@ class Duel:
         self._journal = journal
         self._sense = sense
         self._contestants = [_contestant(find, entry) for entry in self._plan["contestants"]]
+        everyone = range(len(self._contestants))
         for index in self._plan["order"]:
-            if index >= len(self._contestants):
+            if index not in everyone:
                 raise DeviceError("protocol", "the order names a contestant that there is not", found=index)
+        self._starts = self._plan["starts"] or list(everyone)
+        if set(self._starts) != set(everyone):
+            raise DeviceError("protocol", "the starts are not those of the contestants", found=self._starts)
         self._fresh = self._plan["fresh"] == "always"
         self._runners: Dict[int, Runner] = {}
         self._checks: Dict[int, Dict[str, Any]] = {}
@@ -137,22 +147,33 @@ class Duel:
         self._tell(event)
 
     def _start_side_by_side(self) -> None:
-        for index in range(len(self._contestants)):
+        """The cold starts. Of each contestant the last one stays, beside the others. Where each block has a
+        process of its own, each has a cold start anyway."""
+        for number, index in enumerate(self._starts):
             if self._fresh:
                 return
+            if index in self._runners or index in self._failed:
+                continue
             if self._plan["fresh"] == "auto" and not self._fits():
                 self._close_all()
                 self._fresh = True
                 return
-            self._guarded(index, partial(self._keep, index))
+            last = index not in self._starts[number + 1 :]
+            self._guarded(index, partial(self._begin, index, last))
 
     def _fits(self) -> bool:
         """Whether the memory holds one more, judging by the largest so far."""
         available = readings.parse_meminfo(probe.read_text("/proc/meminfo") or "")["ram_available_bytes"]
         return available is None or available >= NEXT_NEEDS * self._peak
 
-    def _keep(self, index: int) -> None:
-        self._runners[index] = self._ready(index)
+    def _begin(self, index: int, last: bool) -> None:
+        """A cold start; one that takes too long to be repeated is the last one."""
+        longest = self._plan["long_start_s"]
+        runner, seconds = self._cold(index)
+        if last or (longest is not None and seconds > longest):
+            self._runners[index] = self._prepared(runner, index)
+        else:
+            runner.close()
 
     def _guarded(self, index: int, step: Callable[[], None]) -> None:
         """Do a step; a contestant that fails in it is out, and says why."""
@@ -166,8 +187,8 @@ class Duel:
             failed = {"kind": "failed", "contestant": index, "reason": error.message, "code": error.code}
             self._event(failed)
 
-    def _ready(self, index: int) -> Runner:
-        """A runner that is loaded, checked (once a contestant) and warm."""
+    def _cold(self, index: int) -> Tuple[Runner, float]:
+        """A runner that has made its first inference, and the seconds that this took."""
         plan, (bench, artifact) = self._plan, self._contestants[index]
         timeout = plan["timeout_s"]
         runner = bench.start(artifact, plan["threads"], plan["cpus"])
@@ -183,11 +204,20 @@ class Duel:
                 precision=artifact["precision"],
                 spawn_ns=runner.spawn_ns,
                 first_ns=first["first_ns"],
+                disk_bytes=first["disk_bytes"],
                 cpus=first["cpus"],
                 pss_bytes=cold["pss_bytes"],
                 bytes=_weight(bench.manifest, artifact["path"]),
             )
             self._event(told)
+        except BaseException:
+            runner.close()
+            raise
+        return runner, sum(told[key] for key in ("spawn_ns", "import_ns", "load_ns", "first_ns")) / 1e9
+
+    def _prepared(self, runner: Runner, index: int) -> Runner:
+        """The runner, checked (once a contestant) and warm; closed where it fails."""
+        try:
             if index not in self._checks:
                 self._check(runner, index)
             self._warm_up(runner, index)
@@ -226,7 +256,7 @@ class Duel:
         self._event({"kind": "warmup", "contestant": index, "samples_ns": samples, "stable": stable})
 
     def _block(self, index: int, block: int) -> None:
-        runner: Optional[Runner] = self._ready(index) if self._fresh else None
+        runner: Optional[Runner] = self._prepared(self._cold(index)[0], index) if self._fresh else None
         plan = self._plan
         spool = self._journal.begin(index, block) if self._journal is not None else None
         try:

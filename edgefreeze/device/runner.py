@@ -3,7 +3,8 @@
     hello  {}                 -> {}                  it has started
     load   {artifact, path, threads, sys_paths, golden, pycache, batch}
                               -> {version, import_ns, load_ns, rss_bytes, peak_bytes, pss_bytes}
-    first  {}                 -> {first_ns, cpus}    the first inference of this process; where it may run
+    first  {}                 -> {first_ns, cpus, disk_bytes}    the first inference of this process; where it
+                              may run; what it has read from the disk so far
     check  {}                 -> parity.compare of all golden cases
     infer  {} + npz           -> {seconds} + npz
     block  {samples, min_s, max_s, rate_hz, spool}
@@ -16,6 +17,7 @@ A failure is {"ok": false, "error": {"code", "message", "trace"}}. The process e
 
 import importlib
 import os
+import re
 import sys
 import time
 import traceback
@@ -109,7 +111,8 @@ class Runner:
         call = self._bound()[0]
         start = time.perf_counter_ns()
         call()
-        return {"first_ns": time.perf_counter_ns() - start, "cpus": affinity()}, b""
+        first = time.perf_counter_ns() - start
+        return {"first_ns": first, "cpus": affinity(), "disk_bytes": fetched()}, b""
 
     def check(self, args: Dict[str, Any], blob: bytes) -> Answer:
         """Run all golden cases and compare."""
@@ -221,6 +224,13 @@ def memory() -> Dict[str, Any]:
         found: Dict[str, Any] = dict(parse_status_sizes(stream.read()))
     found["pss_bytes"] = parse_sizes(read_text("/proc/self/smaps_rollup") or "").get("Pss")
     return found
+
+
+def fetched() -> Optional[int]:
+    """Bytes that this process had read from the disk, for they were not in the system's file cache (proc(5),
+    io, read_bytes); None where the kernel does not count them."""
+    found = re.search(r"^read_bytes: (\d+)$", read_text("/proc/self/io") or "", re.MULTILINE)
+    return int(found.group(1)) if found else None
 
 
 def affinity() -> List[int]:

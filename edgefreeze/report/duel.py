@@ -62,7 +62,8 @@ def print_duel(console: Console, duel: DuelResult) -> None:
     samples = sum(len(c.samples) for c in duel.contestants)
     console.print(
         f"[dim]{samples} samples, blocks interleaved in drawn order (seed {duel.seed}); × with 99 % interval;"
-        " start: process, import, load and first inference[/]"
+        " start: process, import, load and first inference, the middle one and the range; the system's file"
+        " cache is left as it is[/]"
     )
 
 
@@ -156,11 +157,20 @@ def duel_row(contestant: Contestant, comparison: Comparison | None) -> list[str]
         ms(contestant.p50_ms),
         ms(contestant.p90_ms),
         ms(contestant.p99_ms),
-        ms(contestant.cold_start["total_ms"]) if contestant.cold_start else "–",
+        start(contestant),
         size(peak) if peak else "–",
         interval(comparison) if comparison else "",
         verdict,
     ]
+
+
+def start(contestant: Contestant) -> str:
+    """The cold start in the middle, and the range of all."""
+    if contestant.cold_start is None:
+        return "–"
+    ends = contestant.start_range_ms
+    middle = ms(contestant.cold_start["total_ms"])
+    return middle if ends is None else f"{middle} ({ms(ends[0])}–{ms(ends[1])})"
 
 
 def _verdict(comparison: Comparison) -> str:

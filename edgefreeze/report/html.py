@@ -10,7 +10,7 @@ from edgefreeze.bench import statistics
 from edgefreeze.bench.gates import Judgement
 from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
 from edgefreeze.report import svg
-from edgefreeze.report.duel import EMULATED, interval, ms
+from edgefreeze.report.duel import EMULATED, interval, ms, start
 from edgefreeze.text import ranges, short, size
 
 _STARTS = (
@@ -160,7 +160,25 @@ def _plots(result: DuelResult) -> Iterator[str]:
             "<h2>Cold start</h2>"
             + svg.key([what for _, what in _STARTS])
             + svg.bars(starts, "ms", "Cold start")
+            + _every_start(result)
         )
+
+
+def _every_start(result: DuelResult) -> str:
+    """All cold starts of each contestant, and what they had to read from the disk."""
+    rows = []
+    for one in result.contestants:
+        read = [s.disk_bytes for s in one.starts if s.disk_bytes is not None]
+        if one.starts:
+            totals = ", ".join(ms(s.total_ms) for s in one.starts)
+            disk = ", ".join(size(count) for count in read) if read else "unknown"
+            rows.append([escape(_name(one, result)), start(one), totals, disk])
+    head = ["artifact", "ms, middle and range", "each, in turn", "read from the disk"]
+    text = (
+        "The bars are the start in the middle. The system’s file cache was left as it was: after a boot more"
+        " has to be read from the disk than is said here."
+    )
+    return f'<p class="soft">{text}</p>' + _table(head, rows) if rows else ""
 
 
 def _relative(contestant: Contestant) -> Iterator[tuple[float, float]]:
@@ -270,6 +288,7 @@ def _how(result: DuelResult) -> str:
     parts = [
         "Each artifact had a process of its own on the device, side by side; one ran at a time.",
         "Each was compared with the golden outputs before the race and after every block.",
+        "Cold starts came in drawn order, each in a fresh process; the last process stayed for the race.",
         "Warm-up lasted until three chunks of calls agreed within 5 %,"
         f" {warm.get('seconds', '?')} s at most; up to five calls before each block do not count.",
         f"Then came rounds: a block of {plan.get('block_samples', '?')} calls of each contestant, in"

@@ -131,6 +131,22 @@ def test_memory_size_and_start() -> None:
     assert one("mean<5ms", result).passed
 
 
+def test_a_start_is_judged_on_the_slowest_and_its_confidence_is_said() -> None:
+    """The largest of n observations bounds their median from above at 1 - 2^-n."""
+    whole = made(tflite=4.0)
+    first = whole.contestants[0].starts[0]
+    starts = tuple(replace(first, import_ns=ms * 10**6) for ms in (900, 200, 300))
+    slow = replace(whole, contestants=(replace(whole.contestants[0], starts=starts),))
+    rest = first.total_ms - first.import_ns / 1e6
+    judged = one("start<900ms", slow)
+    assert not judged.passed, "one of three took longer"
+    assert judged.bound == pytest.approx(900 + rest)
+    assert "at most" in judged.reason
+    assert "87.5 % confidence (the median and the largest of 3 starts)" in judged.reason
+    assert one("start<1s", slow).passed
+    assert "one start" in one("start<1s", whole).reason
+
+
 def test_a_drop_of_accuracy_is_judged_on_its_upper_bound() -> None:
     def drop(rows: int, worse: int, better: int = 0) -> Accuracy:
         return Accuracy(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefreeze.bench.plan import ROUNDS, Effort, draw_order, duel, entrants_of
+from edgefreeze.bench.plan import (
+    COLD_STARTS,
+    LONG_START_S,
+    ROUNDS,
+    Effort,
+    draw_order,
+    duel,
+    entrants_of,
+)
 from edgefreeze.targets import Bench
 
 
@@ -37,6 +45,17 @@ def test_the_processors_are_the_targets_unless_others_are_named() -> None:
     assert duel(entrants, Bench(), seed=1).as_args()["cpus"] == []
     assert duel(entrants, target, seed=1).as_args()["cpus"] == [2, 3]
     assert duel(entrants, target, seed=1, effort=Effort(cpus=(0,))).as_args()["cpus"] == [0]
+
+
+def test_cold_starts_are_drawn_and_long_ones_are_not_repeated_unless_asked() -> None:
+    entrants = entrants_of(("tflite", "onnx"))
+    plan = duel(entrants, Bench(), seed=1)
+    assert sorted(plan.starts) == [0] * COLD_STARTS + [1] * COLD_STARTS
+    assert plan.long_start_s == LONG_START_S
+    asked = duel(entrants, Bench(), seed=1, effort=Effort(cold_starts=7))
+    assert len(asked.starts) == 14
+    assert asked.long_start_s is None
+    assert len({duel(entrants, Bench(), seed=seed).starts for seed in range(20)}) > 1
 
 
 def test_whoever_asks_for_more_is_given_the_time() -> None:

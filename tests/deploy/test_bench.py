@@ -20,7 +20,7 @@ from .conftest import Result
 
 pytestmark = pytest.mark.tf
 Run = Callable[..., Result]
-QUICK = ("--min-samples", "100", "--max-seconds", "3")
+QUICK = ("--min-samples", "100", "--max-seconds", "3", "--cold-starts", "1")
 
 
 def releases_there(device: Path) -> list[str]:
@@ -42,7 +42,8 @@ def test_what_is_active_is_measured_and_kept(
     active: str, device: Path, edgefreeze_: Run, tmp_path: Path
 ) -> None:
     html = tmp_path / "report.html"
-    document = edgefreeze_("bench", *QUICK, "--profile", "--html", html, "--json").json
+    more = ("--cold-starts", "2", "--profile", "--html", html, "--json")
+    document = edgefreeze_("bench", *QUICK, *more).json
     assert (document["command"], document["ok"], document["release"]) == ("bench", True, active)
     assert (document["emulated"], document["device"], document["complete"]) == (False, "local", True)
     assert {"before", "during", "after"} == {e["when"] for e in document["environment"]}
@@ -54,6 +55,7 @@ def test_what_is_active_is_measured_and_kept(
         assert contestant["p50_ms"] > 0
         assert contestant["p99_ms"] is None
         assert contestant["cold_start"]["total_ms"] > contestant["cold_start"]["load_ms"]
+        assert len(contestant["starts"]) == 2
         assert contestant["memory"]["pss_bytes"] > 10_000_000
         assert contestant["bytes"] > 1000
         assert contestant["version"].startswith("ai-edge-litert")

@@ -275,7 +275,17 @@ def test_a_benchmark_over_ssh_whose_host_is_killed(
     host = over_ssh(lab_x86)
     folder = releases["small_b"].release.folder
     done = edgefreeze_(
-        "bench", folder, "--host", host, "--min-samples", "100", "--require", "p90<10s", "--json"
+        "bench",
+        folder,
+        "--host",
+        host,
+        "--min-samples",
+        "100",
+        "--cold-starts",
+        "1",
+        "--require",
+        "p90<10s",
+        "--json",
     )
     assert done.status == 0, done.out + done.err
     release = done.json["release"]
@@ -308,7 +318,9 @@ def test_a_benchmark_over_ssh_whose_host_is_killed(
     (recovered,) = edgefreeze_("results", "recover", "--host", host, "--json").json["results"]
     assert recovered["run"] == run
     assert sum(len(c["samples_ns"]) for c in recovered["contestants"]) >= streamed
-    status = edgefreeze_("bench", folder, "--host", host, "--min-samples", "40", "--json")
+    status = edgefreeze_(
+        "bench", folder, "--host", host, "--min-samples", "40", "--cold-starts", "1", "--json"
+    )
     assert status.status == 0, "what was staged is cleared away, and the lock is free"
     assert lab_x86.sh(f"ls -d ~/.edgefreeze/apps/demo/releases/{release} 2>/dev/null || echo gone") == "gone"
 

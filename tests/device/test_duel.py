@@ -82,6 +82,7 @@ def release(made: Any, package: str) -> Callable[..., Any]:
 
 def planned(*names: str, rounds: int = 20, **effort: Any) -> DuelPlan:
     entrants = tuple(Entrant(artifact=name) for name in names)
+    effort = {"cold_starts": 1, **effort}
     return duel(entrants, DEFAULTS, seed=5, effort=Effort(**effort), rounds=rounds)
 
 
@@ -160,6 +161,36 @@ def test_the_batch_is_the_golden_rows_over_and_over(start: Any, release: Any, ma
     assert result.contestants[0].failed == "its batch is fixed"
 
 
+def test_cold_starts_come_in_drawn_order_each_in_a_fresh_process(start: Any, release: Any) -> None:
+    helper, both = start(), release(a={"ms": 0.1}, b={"ms": 0.1})
+    plan = planned("a", "b", rounds=2, cold_starts=3)
+    result, _ = race(helper, both, plan)
+    assert [e["contestant"] for e in helper.events if e["kind"] == "cold"] == list(plan.starts)
+    assert sorted(plan.starts) == [0, 0, 0, 1, 1, 1]
+    for contestant in result.contestants:
+        assert len(contestant.starts) == 3
+        assert all(s.import_ns > 10**6 and s.process_ns > 10**6 for s in contestant.starts), "all anew"
+        assert all(s.disk_bytes is not None for s in contestant.starts)
+        assert len(contestant.samples_ns) == 2
+        totals = sorted(s.total_ms for s in contestant.starts)
+        assert contestant.cold_start is not None
+        assert contestant.cold_start["total_ms"] == totals[1]
+        assert contestant.start_range_ms == (totals[0], totals[2])
+    refused = helper.refuse("bench", {**both.named, "plan": {**plan.as_args(), "starts": [0, 0]}})
+    assert refused["code"] == "protocol"
+
+
+def test_a_start_that_takes_long_is_not_repeated_and_one_that_fails_is_out(start: Any, release: Any) -> None:
+    helper = start()
+    plan = planned("a", "b", rounds=2, cold_starts=3)
+    broken = release(a={"ms": 0.1}, b={"ms": 0.1, "crash_after": 1})
+    broken.stage(helper)
+    answer = helper.ask("bench", {**broken.named, "plan": {**plan.as_args(), "long_start_s": 0.001}})
+    kinds = [(e["kind"], e["contestant"]) for e in helper.events if e["kind"] in ("cold", "failed")]
+    assert sorted(kinds) == [("cold", 0), ("failed", 1)]
+    assert "SIGABRT" in answer["failed"]["1"]
+
+
 def test_contestants_are_held_to_the_processors_that_are_named(start: Any, release: Any) -> None:
     """All of their threads: the fake runtime starts one when it is imported."""
     helper, both = start(), release(a={"ms": 0.1}, b={"ms": 0.1})
@@ -185,7 +216,7 @@ def test_a_processor_that_is_not_there_is_refused_before_anything_runs(start: An
 
 def test_without_xnnpack_is_a_contestant_of_its_own(start: Any, release: Any) -> None:
     entrants = (Entrant(artifact="a"), Entrant(artifact="a", xnnpack=False))
-    plan = duel(entrants, DEFAULTS, seed=1, effort=Effort(min_samples=80))
+    plan = duel(entrants, DEFAULTS, seed=1, effort=Effort(min_samples=80, cold_starts=1))
     result, _ = race(start(), release(a={"ms": 1.0}), plan)
     assert [c.format for c in result.contestants] == ["a", "a@no-xnnpack"]
     assert 1.4 < statistics_of(result, "a", "a@no-xnnpack").ratio < 3, "it was made twice as slow"
@@ -196,7 +227,7 @@ def test_another_release_runs_beside(start: Any, release: Any) -> None:
     before, after = release(a={"ms": 1.0}), release(a={"ms": 1.5})
     before.stage(helper)
     entrants = (Entrant(artifact="a"), Entrant(artifact="a", release=before.id))
-    plan = duel(entrants, DEFAULTS, seed=1, effort=Effort(min_samples=80))
+    plan = duel(entrants, DEFAULTS, seed=1, effort=Effort(min_samples=80, cold_starts=1))
     result, _ = race(helper, after, plan)
     assert [c.format for c in result.contestants] == ["a", "active:a"]
     (comparison,) = result.comparisons

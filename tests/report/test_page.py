@@ -102,6 +102,7 @@ def test_it_has_all_that_a_reader_wants() -> None:
     assert "0.77" in text
     assert "faster" in text
     assert "seed is 3" in text
+    assert "read from the disk" in text
 
 
 def test_emulated_is_in_the_title() -> None:
