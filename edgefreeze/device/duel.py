@@ -5,10 +5,10 @@ Events, beside "heartbeat"; times are of CLOCK_MONOTONIC, `at_ns` since the duel
 
     environment  when ("before", "during", "after"), at_ns, own_s (processor time of helper and contestants),
                  and what sensors.environment() tells
-    cold         contestant, format, precision, version, spawn_ns, import_ns, load_ns, first_ns, disk_bytes
-                 (read from the disk until then, as files were not in the system's cache), rss_bytes,
-                 peak_bytes, pss_bytes, bytes (the artifact's size on disk), cpus (on which its threads may
-                 run)
+    cold         contestant, format, precision, version, device ("gpu", "cpu"), spawn_ns, import_ns, load_ns,
+                 first_ns, disk_bytes (read from the disk until then, as files were not in the system's
+                 cache), rss_bytes, peak_bytes, pss_bytes, bytes (the artifact's size on disk), cpus (on which
+                 its threads may run)
     warmup       contestant, samples_ns, stable (see _warm_up)
     block        contestant, block, samples_ns, lead_ns (of calls before it that do not count), at_ns, cpu_ns,
                  preempted, missed, rss_bytes, peak_bytes, pss_bytes; partial: its process ended before it was
@@ -30,6 +30,7 @@ from edgefreeze.device.measure import Bench, Event
 
 NEXT_NEEDS = 1.2
 """A further contestant is loaded beside the others only where this times the largest peak is available."""
+_COLD = ("version", "device", "import_ns", "load_ns", "rss_bytes", "peak_bytes")
 CHUNK_SAMPLES, CHUNK_S = 5, 0.1
 """Warm-up goes in chunks: so many calls, or so long."""
 STABLE_CHUNKS, STABLE_WITHIN = 3, 0.05
@@ -196,7 +197,7 @@ class Duel:
             cold = bench.load(runner, artifact, plan["threads"], timeout, plan["batch"])
             first = runner.call("first", {}, timeout)
             self._peak = max(self._peak, cold["peak_bytes"])
-            told = {key: cold[key] for key in ("version", "import_ns", "load_ns", "rss_bytes", "peak_bytes")}
+            told = {key: cold[key] for key in _COLD}
             told.update(
                 kind="cold",
                 contestant=index,

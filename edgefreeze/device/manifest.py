@@ -21,9 +21,12 @@ RESERVED = (
     "preferred.json",
     "service.json",
     "golden",
+    "engines",
 )
 """Names in a release folder that its files cannot have."""
 GOLDEN = "golden/golden.npz"
+ENGINES = "engines"
+"""The folder of a release in which the device keeps what it builds of recipes (engines.py)."""
 RUNTIME_NAME = checks.text(32, re.compile(r"[a-z][a-z0-9_]*"), "a runtime's module name")
 
 _tensor_name = checks.text(512, None, "a tensor's name")
@@ -51,6 +54,7 @@ check_artifact: Check = checks.record(
         "tolerances": checks.dict_of(checks.number(0, 1e6), _tensor_name),
         "signature": checks.optional(_tensor_name),
         "providers": checks.list_of(checks.name, 10),
+        "built_there": checks.flag,
     },
 )
 _check_manifest = checks.record(
@@ -162,13 +166,20 @@ def _require_consistent(manifest: Dict[str, Any]) -> None:
         path = artifact.get("path")
         if path is not None and path not in folders:
             raise Invalid(where + ".path", "a path among the files", path)
-        if artifact["status"] == "verified" and (path is None or artifact.get("runtime") is None):
-            raise Invalid(where, "path and runtime of a verified artifact", "null")
+        if is_provable(artifact) and (path is None or artifact.get("runtime") is None):
+            raise Invalid(where, "path and runtime of an artifact that is to be proved", "null")
 
 
-def verified(manifest: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """The artifacts that claim to reproduce the golden outputs."""
-    return [artifact for artifact in manifest["artifacts"] if artifact["status"] == "verified"]
+def is_provable(artifact: Dict[str, Any]) -> bool:
+    """Whether an artifact must reproduce the golden outputs here: it did so on the host, or it is built here,
+    of a recipe that did (`built_there`), so that this is its only proof and the stronger one."""
+    status = artifact["status"]
+    return bool(status == "verified" or (status == "unverified" and artifact.get("built_there")))
+
+
+def provable(manifest: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """The artifacts that must reproduce the golden outputs here."""
+    return [artifact for artifact in manifest["artifacts"] if is_provable(artifact)]
 
 
 def key(artifact: Dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from edgefreeze.device import manifest
 from edgefreeze.device.child import Runner
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.releases import Releases
+from edgefreeze.device.runtimes import builds
 from edgefreeze.device.trees import Trees, require_tree
 
 Event = Callable[[Dict[str, Any]], None]
@@ -20,6 +21,7 @@ class Bench:
     def __init__(self, root: str, program: str, trees: Trees, releases: Releases, release: str) -> None:
         """Raises no-release, bad-manifest."""
         self._pycache = os.path.join(root, "cache", "pycache")
+        self._timings = os.path.join(root, "cache", "tensorrt")
         self._program = program
         self._trees = trees
         self._releases = releases
@@ -57,8 +59,10 @@ class Bench:
             "sys_paths": self.sys_paths(artifact["runtime"]),
             # A shipped tree stays as it was sent; an interpreter's own packages have been compiled.
             "pycache": self._pycache if self._tree(artifact["runtime"]) else None,
+            "engines": os.path.join(folder, manifest.ENGINES),
+            "timings": self._timings,
         }
-        return runner.call("load", args, timeout_s)
+        return runner.call("load", args, timeout_s + builds(artifact["runtime"]))
 
     def sys_paths(self, runtime: str) -> List[str]:
         """As sys_paths(), of the runtime that is bound."""
@@ -91,14 +95,14 @@ def sys_paths(trees: Trees, bound: Dict[str, Any]) -> List[str]:
 
 
 def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict[str, Any]:
-    """Run every verified artifact on the golden inputs, each in a process of its own.
+    """Run every artifact that can be proved on the golden inputs, each in a process of its own.
 
     {"passed", "tested", "artifacts": [{"format", "precision", "ok", "parity" (parity.compare, null where it
-    did not run), "seconds", "version", "error", "code", "stderr" (null where it ran)}]}. An artifact that
-    cannot run is a result. Nothing tested is no pass.
+    did not run), "seconds", "version", "device" ("gpu", "cpu"), "error", "code", "stderr" (null where it
+    ran)}]}. An artifact that cannot run is a result. Nothing tested is no pass.
     """
     results = []
-    for artifact in manifest.verified(bench.manifest):
+    for artifact in manifest.provable(bench.manifest):
         event({"kind": "selftest", "format": artifact["format"], "precision": artifact["precision"]})
         start = time.monotonic()
         result: Dict[str, Any] = {
@@ -107,13 +111,15 @@ def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict
             "ok": False,
             "parity": None,
             "version": None,
+            "device": None,
             "error": None,
             "code": None,
             "stderr": None,
         }
         try:
             with bench.start(artifact, threads) as runner:
-                result["version"] = bench.load(runner, artifact, threads, timeout_s)["version"]
+                loaded = bench.load(runner, artifact, threads, timeout_s)
+                result.update(version=loaded["version"], device=loaded["device"])
                 parity = runner.call("check", {}, timeout_s)
             result.update(ok=parity["ok"], parity=parity)
         except DeviceError as error:
@@ -131,10 +137,10 @@ def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict
 
 def choose(bench: Bench, wanted: Optional[str]) -> Dict[str, Any]:
     """The artifact asked for ("format" or "format:precision"), or the one preferred here, or the first that
-    was verified. Raises no-artifact."""
+    can be proved. Raises no-artifact."""
     wanted = wanted or bench.preferred
     if wanted is not None:
         return manifest.find_artifact(bench.manifest, wanted)
-    for artifact in manifest.verified(bench.manifest):
+    for artifact in manifest.provable(bench.manifest):
         return artifact
     raise DeviceError("no-artifact", "the release has no verified artifact", "the format, named", None)

@@ -28,6 +28,7 @@ PACKAGES = (
     "ai-edge-litert",
     "numpy",
     "onnxruntime",
+    "onnxruntime-gpu",
     "tensorflow",
     "tensorflow-cpu",
     "tflite-runtime",

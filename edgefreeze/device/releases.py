@@ -270,8 +270,8 @@ class Releases:
     def prefer(self, release: str, wanted: str) -> None:
         """Keep which verified artifact runs here unless another is named. Raises no-artifact, store-io."""
         artifact = manifest.find_artifact(self.manifest(release), wanted)
-        if artifact["status"] != "verified":
-            raise DeviceError("no-artifact", "only a verified artifact can be preferred", "verified", wanted)
+        if not manifest.is_provable(artifact):
+            raise DeviceError("no-artifact", "only a proved artifact can be preferred", "verified", wanted)
         chosen = {"artifact": "%s:%s" % (artifact["format"], artifact["precision"])}
         with storage("keeping which artifact is preferred"):
             files.write_json(os.path.join(self.folder(release), "preferred.json"), chosen)

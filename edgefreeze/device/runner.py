@@ -1,8 +1,8 @@
 """The process that runs one artifact: requests on stdin, answers on stdout, as frames (protocol.py).
 
     hello  {}                 -> {}                  it has started
-    load   {artifact, path, threads, sys_paths, golden, pycache, batch}
-                              -> {version, import_ns, load_ns, rss_bytes, peak_bytes, pss_bytes}
+    load   {artifact, path, threads, sys_paths, golden, pycache, batch, engines, timings}
+                              -> {version, device, import_ns, load_ns, rss_bytes, peak_bytes, pss_bytes}
     first  {}                 -> {first_ns, cpus, disk_bytes}    the first inference of this process; where it
                               may run; what it has read from the disk so far
     check  {}                 -> parity.compare of all golden cases
@@ -12,12 +12,14 @@
                                  peak_bytes, pss_bytes, wrong: why outputs are not the golden ones, or null
     profile {calls}           -> {operations: see runtimes}
 
-A failure is {"ok": false, "error": {"code", "message", "trace"}}. The process ends when stdin does.
+A failure is {"ok": false, "error": {"code", "message", "trace"}}. When stdin ends, so does the process, and
+all of its group.
 """
 
 import importlib
 import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -88,6 +90,10 @@ class Runner:
         preload(args["sys_paths"])
         self._artifact = args["artifact"]
         module = runtimes.find(self._artifact["runtime"])
+        prepare = getattr(module, "prepare", None)
+        if prepare is not None:  # once on a device, and not what a start of the model costs
+            made = prepare(args["path"], self._artifact, args.get("engines"), args.get("timings"))
+            self._artifact = dict(self._artifact, prepared=made)
         start = time.perf_counter_ns()
         module.require()
         imported = time.perf_counter_ns()
@@ -100,6 +106,7 @@ class Runner:
                 self._cases = [batched(case, args["batch"], self._artifact) for case in self._cases]
         result = {
             "version": self._model.version,
+            "device": self._model.device,
             "import_ns": imported - start,
             "load_ns": loaded - imported,
         }
@@ -143,15 +150,26 @@ class Runner:
         stretch = timing.Stretch(args["samples"], args["min_s"], args["max_s"], args.get("rate_hz"))
         spool = timing.Spool(args["spool"], timing.MOST_SAMPLES) if args.get("spool") else None
         try:
-            led = timing.lead(calls, self._turn, self._usual_ns)
-            found = timing.timed(calls, (self._turn + len(led)) % len(calls), stretch, spool)
+            found = self._timed(calls, stretch, spool)
         finally:
             if spool is not None:
                 spool.close()
         self._turn = found.pop("turn")
         self._usual_ns = min(found["samples_ns"])
         wrong = self._wrong(found.pop("outputs"))
-        return dict(memory(), wrong=wrong, lead_ns=led, **found), b""
+        return dict(dict(memory(), wrong=wrong), **found), b""
+
+    def _timed(
+        self, calls: List[runtimes.Call], stretch: timing.Stretch, spool: Optional[timing.Spool]
+    ) -> Dict[str, Any]:
+        own = getattr(self._model, "timed", None)
+        if own is not None:
+            found: Dict[str, Any] = own(
+                [inputs for inputs, _ in self._cases], self._turn, self._usual_ns, stretch, spool
+            )
+            return found
+        led = timing.lead(calls, self._turn, self._usual_ns)
+        return dict(timing.timed(calls, (self._turn + len(led)) % len(calls), stretch, spool), lead_ns=led)
 
     def _wrong(self, outputs: List[Any]) -> Optional[str]:
         """Why outputs (None: that case was not run) are not the golden ones; None where they are."""
@@ -279,10 +297,17 @@ def _prefer_to_die() -> None:
         pass
 
 
+def _end() -> None:
+    """Nobody asks any more: end, and with it a program that a runtime has started."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
 def main(stdin: BinaryIO, stdout: BinaryIO) -> int:
     """Serve until stdin ends."""
     _prefer_to_die()
-    reader = FrameReader(stdin, on_end=lambda: os._exit(0))
+    reader = FrameReader(stdin, on_end=_end)
     stdout.write(protocol.MAGIC)
     stdout.flush()
     runner = Runner()

@@ -12,6 +12,7 @@ from edgefreeze.device import checks, files, manifest
 from edgefreeze.device.child import Runner
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.measure import GREETING_S, Bench, choose, sys_paths
+from edgefreeze.device.runtimes import builds
 from edgefreeze.device.store import Store
 from edgefreeze.device.trees import Trees, conflicting_path
 
@@ -27,6 +28,7 @@ class Trial:
 
     def __init__(self, root: str, program: str, store: Store, trees: Trees) -> None:
         self._pycache = os.path.join(root, "cache", "pycache")
+        self._timings = os.path.join(root, "cache", "tensorrt")
         self._program = program
         self._store = store
         self._trees = trees
@@ -61,8 +63,11 @@ class Trial:
             "threads": threads,
             "sys_paths": paths,
             "pycache": self._pycache if bound["tree"] else None,
+            "engines": os.path.join(self._folder, manifest.ENGINES),
+            "timings": self._timings,
         }
-        return {"version": self._runner.call("load", request, timeout_s)["version"]}
+        longest = timeout_s + builds(artifact["runtime"])
+        return {"version": self._runner.call("load", request, longest)["version"]}
 
     def call(self, blob: bytes, timeout_s: float) -> Tuple[Dict[str, Any], bytes]:
         """As Runner.infer. Raises protocol where nothing is loaded."""

@@ -17,7 +17,7 @@ PACKAGE = Path(edgefreeze.device.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Modules of which a function may import NumPy, or the package that a runtime's file is about.
 LAZY = {"tensors.py": {"numpy"}, "parity.py": {"numpy"}, "tflite.py": {"numpy"}}
-RUNTIMES = {"tensorflow", "ai_edge_litert", "tflite_runtime", "onnxruntime"}
+RUNTIMES = {"numpy", "tensorflow", "ai_edge_litert", "tflite_runtime", "onnxruntime"}
 
 
 def imports(tree: ast.AST) -> set[tuple[str, bool]]:
@@ -83,7 +83,7 @@ def test_runtimes_are_listed_from_the_zip_without_importing_any(program: Path) -
     said = subprocess.run(
         [sys.executable, "-I", "-c", code, program], check=True, capture_output=True, text=True
     )
-    assert said.stdout == "onnxruntime tf_frozen tf_saved_model tflite\n\n"
+    assert said.stdout == "onnxruntime tensorrt tf_frozen tf_saved_model tflite\n\n"
 
 
 @pytest.mark.parametrize("name", ["../tf_frozen", "tf_frozen.Model", "nothing", "", "__init__", "os"])
@@ -99,6 +99,7 @@ def test_each_runtime_has_the_interface(name: str) -> None:
     assert all(isinstance(package, str) for package in module.PACKAGES)
     assert callable(module.require)
     assert {"run", "bind", "close"} <= set(dir(module.load))
+    assert (runtimes.builds(name) > 0) == hasattr(module, "prepare")
 
 
 def test_error_codes_are_sorted_kebab_case_and_checked() -> None:

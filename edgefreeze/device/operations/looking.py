@@ -8,6 +8,7 @@ from typing import Any, Dict
 from edgefreeze.device import (
     boot,
     checks,
+    engines,
     files,
     health,
     probe,
@@ -32,7 +33,7 @@ def _ping(session: Session, request: Request) -> Result:
 def _probe(session: Session, request: Request) -> Result:
     python = request.args.get("python")
     interpreter = None if python is None else _facts_of(python, session.program)
-    return probe.device_facts(session.root, interpreter)
+    return dict(probe.device_facts(session.root, interpreter), programs=engines.programs())
 
 
 def _facts_of(python: str, program: str) -> Dict[str, Any]:

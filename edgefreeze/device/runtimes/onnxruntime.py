@@ -10,6 +10,10 @@ from edgefreeze.device.runtimes import Arrays, Call, mean_operations, require_in
 from edgefreeze.device.tensors import as_bytes, is_text
 
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+_CPU = "CPUExecutionProvider"
+PROVIDERS = ("CUDAExecutionProvider", _CPU)
+"""Used where the package has them, unless the artifact names others. TensorRT's own builds an engine at each
+start, so it is none of them."""
 
 
 def require() -> Any:
@@ -29,13 +33,16 @@ class Model:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        providers = artifact.get("providers") or ["CPUExecutionProvider"]
+        able = ort.get_available_providers()
+        providers = artifact.get("providers") or [name for name in PROVIDERS if name in able]
         self._traces: Optional[str] = None
         if artifact.get("profile"):
             self._traces = tempfile.mkdtemp(prefix="edgefreeze-")
             options.enable_profiling = True
             options.profile_file_prefix = os.path.join(self._traces, "trace")
         self._session = ort.InferenceSession(path, options, providers=list(providers))
+        # One that was asked for and cannot start is left out without an error.
+        self.device = "cpu" if self._session.get_providers()[0] == _CPU else "gpu"
         self._inputs = tensor_names(artifact, "inputs")
         self._outputs = tensor_names(artifact, "outputs")
 

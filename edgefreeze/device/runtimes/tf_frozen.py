@@ -39,6 +39,8 @@ class Model:
         if os.path.getsize(path) > LARGE:
             config.graph_options.rewrite_options.disable_meta_optimizer = True
         self._session = v1.Session(graph=graph, config=config)
+        there = {device.device_type for device in self._session.list_devices()}
+        self.device = "gpu" if "GPU" in there else "cpu"
         if artifact.get("init_ops"):
             self._session.run(list(artifact["init_ops"]))
         self._call = _callable(

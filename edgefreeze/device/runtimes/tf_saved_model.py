@@ -23,8 +23,10 @@ class Model:
         self._tf = tf
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+        gpus = tf.config.list_physical_devices("GPU")
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)  # boards whose GPU shares the memory
+        self.device = "gpu" if gpus else "cpu"
         self._inputs = tensor_names(artifact, "inputs")
         self._names = [name for name, _ in tensor_names(artifact, "outputs")]
         self._loaded = tf.saved_model.load(path)  # kept: its variables go with it

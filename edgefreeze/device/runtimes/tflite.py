@@ -28,6 +28,8 @@ def require() -> Any:
 class Model:
     """An interpreter with its tensors allocated, anew where a case's shapes differ from the last one's."""
 
+    device = "cpu"
+
     def __init__(self, path: str, artifact: Dict[str, Any], threads: int) -> None:
         module = require()
         package = module.__name__.split(".")[0]
