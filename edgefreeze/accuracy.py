@@ -167,7 +167,7 @@ def on_device(helper: Helper, release: Release, data: Evaluation, *, threads: in
         named = {**where, "format": f"{artifact.format}:{artifact.precision}"}
         return lambda blob: _blob(helper, helper.request("infer", named, blob=blob))
 
-    return tuple(_accuracy(artifact, data, asked(artifact)) for artifact in release.verified)
+    return tuple(_accuracy(artifact, data, asked(artifact)) for artifact in release.provable)
 
 
 def _accuracy(artifact: Artifact, data: Evaluation, infer: Callable[[bytes], bytes]) -> Accuracy:

@@ -19,7 +19,7 @@ from edgefreeze.bench.plan import Effort, entrants_of
 from edgefreeze.bench.result import About, DuelResult
 from edgefreeze.build import Wish
 from edgefreeze.conversion import Options
-from edgefreeze.deploy import Ask, deployable, weights, who
+from edgefreeze.deploy import Ask, weights, who
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.progress import Progress
@@ -110,6 +110,7 @@ def _measure(
         facts=facts,
         app=there.app,
         target=request.target.name,
+        gpu=request.target.gpu,
         runtimes=there.runtime_bytes,
     )
     with _governed(helper, request.governor, progress):
@@ -202,7 +203,7 @@ def _staged(
 ) -> _There:
     release, evaluation = _release(request, facts, scratch, progress)
     app = release.manifest["app"]
-    wanted = tuple(Format.of(a.key) for a in release.verified)
+    wanted = tuple(Format.of(a.key) for a in release.provable)
     if not wanted:
         raise Failure("unverified", "nothing in the release was proved, so nothing of it is measured")
     choices = provision.choose(wanted, request.target, facts, progress)
@@ -216,7 +217,7 @@ def _staged(
         active = None
     bring(request, helper, release, plans, facts, progress)
     asked = {Format.of(name).key for name in request.wish.formats if name != build.AUTO}
-    keys = tuple(a.key for a in release.verified if a.key in able and (not asked or a.key in asked))
+    keys = tuple(a.key for a in release.provable if a.key in able and (not asked or a.key in asked))
     if not keys:
         raise Failure("no-artifact", f"the release has none of {', '.join(sorted(asked))}")
     return _There(
@@ -240,9 +241,7 @@ def _release(
         return manifest.load(source), None
     app = request.app
     assert app is not None, "the command names it"
-    formats = deployable(
-        build.wanted_formats(request.target, request.wish, request.options, progress), progress
-    )
+    formats = build.wanted_formats(request.target, request.wish, request.options, progress)
     choices = provision.choose(formats, request.target, facts, progress)
     formats = tuple(f for f in formats if runtimes.table().of_format(f.format) in choices)
     built = build.build(

@@ -88,7 +88,7 @@ def wanted_formats(target: Target, wish: Wish, options: Options, progress: Progr
             progress.note(f"{entry.key} is left out: it needs --calibration data")
         wanted = tuple(entry for entry in wanted if entry not in lacking)
     if wish.no_tf:
-        wanted = tuple(e for e in wanted if e.facts.recipe or not needs_tensorflow(e.format))
+        wanted = tuple(e for e in wanted if not needs_tensorflow(e.format))
     if not wanted:
         raise Failure(
             "format-unknown",
@@ -123,8 +123,6 @@ def _expand(target: Target, wish: Wish, *, calibrated: bool) -> tuple[str, ...]:
 
 
 def _require_fit(entry: Format, target: Target) -> None:
-    if entry.facts.recipe:
-        return  # the board's own, or not: the board says
     runtime = table().of_format(entry.format)
     able = sorted({machine for row in table().packages(runtime) for machine in row.machine})
     if not set(able) & set(target.match.machine):

@@ -22,7 +22,7 @@ import msgspec
 
 from edgefreeze import accuracy, measuring, runtimes
 from edgefreeze.accuracy import Accuracy
-from edgefreeze.bench import choice, gates
+from edgefreeze.bench import choice, gates, quality
 from edgefreeze.bench.gates import Gate, Judgement
 from edgefreeze.bench.plan import Effort, entrants_of
 from edgefreeze.bench.result import About, DuelResult
@@ -36,7 +36,7 @@ from edgefreeze.release.manifest import Release
 from edgefreeze.ship import admission, provision, renewal, session
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan, check_space
 from edgefreeze.ship.session import AppState, SelfTest
-from edgefreeze.targets import Format, Target
+from edgefreeze.targets import Target
 from edgefreeze.text import short, size
 from edgefreeze.transport.client import Helper, connect
 from edgefreeze.types import Artifact, DeviceFacts
@@ -122,7 +122,7 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
         raise Failure("usage", "--require needs the benchmark, and --no-bench leaves it out")
     if gates.of_accuracy(request.gates) and request.wish.evaluation is None:
         raise Failure("usage", "accuracy_drop needs data to compute accuracy on", next="add --eval FILE")
-    formats = deployable(wanted_formats(target, request.wish, request.options, progress), progress)
+    formats = wanted_formats(target, request.wish, request.options, progress)
     sources.find(request.model)
     if request.sign is not None:
         signing.require_key(request.sign)
@@ -181,7 +181,8 @@ def _ship(
     outcome = _outcome(request, built, ship, facts)
     outcome.previous, outcome.active = before.active, before.active
     if opened.renewed is not None:
-        outcome.selftest, outcome.previous = opened.renewed, before.previous
+        _tested(request, outcome, opened.renewed, progress)
+        outcome.previous = before.previous
         return outcome
     if request.dry_run:
         outcome.signer = None if request.sign is None else signing.fingerprint(request.sign)
@@ -208,19 +209,18 @@ def _ship(
         known = session.stage(helper, ship, facts, runtimes.table().runner, progress)
     for name in outcome.unverified:
         progress.note(f"{name} is unverified: nothing shows that it computes what the model computes")
-    if release.verified:
+    if release.provable:
         with clock("selftest"):
-            outcome.selftest = session.self_test(
-                helper, release, threads=target.bench.threads, progress=progress
-            )
-    if built.evaluation is not None and release.verified:
+            tests = session.self_test(helper, release, threads=target.bench.threads, progress=progress)
+        _tested(request, outcome, tests, progress)
+    if built.evaluation is not None and release.provable:
         with clock("evaluate"):
             progress.step("evaluate", "computing accuracy on the device")
             outcome.accuracy = accuracy.on_device(
                 helper, release, built.evaluation, threads=target.bench.threads
             )
         _require_accuracy(helper, release, outcome.accuracy, request.wish.max_accuracy_drop)
-    if request.bench and release.verified:
+    if request.bench and release.provable:
         with clock("bench"):
             outcome.bench = _measure(request, helper, release, plans, facts, before, progress)
         if request.wish.auto:
@@ -258,7 +258,7 @@ def _terms(request: Request, built: Built, facts: DeviceFacts) -> renewal.Terms 
 
 
 def _unverified(release: Release) -> tuple[str, ...]:
-    return tuple(a.key for a in release.artifacts if a.status != "verified")
+    return tuple(a.key for a in release.artifacts if not a.provable)
 
 
 def _require_accuracy(
@@ -299,13 +299,34 @@ def _measure(
         facts=facts,
         app=request.app,
         target=request.target.name,
+        gpu=request.target.gpu,
         runtimes=weights(release, plans),
     )
-    entrants = entrants_of(tuple(a.key for a in release.verified), active)
+    entrants = entrants_of(tuple(a.key for a in release.provable), active)
     effort = request.effort
     if effort.cold_starts is None and all(g.metric != "start" for g in request.gates):
         effort = replace(effort, cold_starts=1)  # a deployment is not for that, and TensorFlow takes long
     return measuring.measure(helper, entrants, about, request.target.bench, progress, effort=effort)
+
+
+def _tested(request: Request, outcome: Outcome, tests: tuple[SelfTest, ...], progress: Progress) -> None:
+    outcome.selftest = tests
+    outcome.artifacts = proved_there(outcome.artifacts, tests)
+    slow = [test.key for test in tests if test.device == "cpu"]
+    if request.target.gpu and slow and not request.bench:  # the duel's findings say it too
+        finding = quality.on_the_cpu(slow)
+        progress.note(f"{finding.message} ({finding.advice})")
+
+
+def proved_there(artifacts: tuple[Artifact, ...], tests: tuple[SelfTest, ...]) -> tuple[Artifact, ...]:
+    """The artifacts, with those "verified" that the device has built and its self-test has proved. Pure."""
+    passed = {test.key: test for test in tests if test.ok}
+    return tuple(
+        replace(a, status="verified", parity=passed[a.key].parity, reason=None)
+        if a.built_there and a.key in passed
+        else a
+        for a in artifacts
+    )
 
 
 def weights(release: Release, plans: tuple[RuntimePlan, ...]) -> dict[str, int | None]:
@@ -332,23 +353,6 @@ def _pass_gates(request: Request, helper: Helper, release: Release, outcome: Out
         "bench": None if outcome.bench is None else msgspec.to_builtins(outcome.bench),
     }
     raise failure
-
-
-def deployable(formats: tuple[Format, ...], progress: Progress) -> tuple[Format, ...]:
-    """Without recipes, of which no device builds anything yet. Raises Failure format-unfit without others."""
-    left = tuple(entry for entry in formats if not entry.facts.recipe)
-    for entry in formats:
-        if entry not in left:
-            progress.note(f"{entry.key} is left out: no device builds an engine of it yet")
-    if not left:
-        raise Failure(
-            "format-unfit",
-            f"{formats[0].key} is a recipe, and no device builds an engine of it yet",
-            expected="a format that runs as it is",
-            found=formats[0].key,
-            next="edgefreeze build, and trtexec on the device",
-        )
-    return left
 
 
 def _announce(ship: ShipPlan, helper: Helper, progress: Progress) -> None:
@@ -382,7 +386,7 @@ def _outcome(request: Request, built: Built, ship: ShipPlan, facts: DeviceFacts)
         unverified=_unverified(built.release),
         cached=built.cached,
         runtimes={
-            r.choice.runtime: f"{r.choice.own} of the device" if r.tree is None else _packages(r)
+            r.choice.runtime: f"{r.choice.here} of the device" if r.tree is None else _packages(r)
             for r in ship.runtimes
         },
     )
@@ -392,7 +396,8 @@ def _packages(runtime: RuntimePlan) -> str:
     assert runtime.tree is not None
     assert runtime.choice.package is not None
     tree, name = runtime.tree, runtime.choice.package.package
-    return f"{name} {tree.packages.get(name, '?')}, {size(tree.bytes)}, tree {short(tree.id)}"
+    brought = f"{name} {tree.packages.get(name, '?')}, {size(tree.bytes)}, tree {short(tree.id)}"
+    return f"{runtime.choice.here} of the device; {brought}" if runtime.choice.here else brought
 
 
 def who() -> str:

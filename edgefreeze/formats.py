@@ -18,7 +18,7 @@ class Precision:
     """A precision of a format. `tolerance`: the largest error, relative to the range of the original's
     output, that passes unless the target or the user says otherwise. `calibrated`: ranges of activations
     are measured on data of the user's. `contends`: it may be the fastest, for `--format auto`. `recipe`: the
-    device builds what runs, so that nothing can be proved on the host."""
+    device builds what runs, so that the proof is the device's."""
 
     summary: str
     tolerance: float

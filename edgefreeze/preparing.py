@@ -63,14 +63,12 @@ def formats_of(target: Target, wanted: tuple[str, ...], *, no_tf: bool) -> tuple
     """The formats to prepare for: those named, or the target's. Pure. Raises Failure format-unknown."""
     table = runtimes.table()
     known = tuple(Format.of(name) for name in wanted) or target.formats
-    left = tuple(
-        f for f in known if not f.facts.recipe and not (no_tf and table.of_format(f.format) == "tensorflow")
-    )
+    left = tuple(f for f in known if not (no_tf and table.of_format(f.format) == "tensorflow"))
     if not left:
         raise Failure(
             "format-unknown",
             f"nothing is left of the formats of target '{target.name}'",
-            expected="a format that runs as it is",
+            expected="a format that runs without TensorFlow",
             found=", ".join(f.key for f in known),
         )
     return left

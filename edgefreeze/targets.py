@@ -157,6 +157,8 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Another target, which must not extend a third: what this file does not say is taken from there."""
     transport: Literal["local", "ssh"] = "ssh"
     """Where `deploy` goes when no device is named: this machine, or it asks for a host."""
+    gpu: bool = False
+    """Whether the board has a GPU that inference should use: what ran on the CPU there is said."""
     python: str | None = None
     """The interpreter on the board. Without it python3 there, and this one on the local transport."""
     freeze: Freeze = Freeze()

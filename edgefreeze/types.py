@@ -82,6 +82,9 @@ class Artifact:
     """Relative to the release folder: a file, or a folder for saved_model."""
     runtime: str | None = None
     """The module in device/runtimes that runs it."""
+    built_there: bool = False
+    """A recipe that was sound here, of which the device builds what runs: it stays "unverified" here, and the
+    device's self-test is its proof."""
     bytes: int | None = None
     sha256: str | None = None
     """Of the file; for a folder, of the canonical list of its files."""
@@ -109,6 +112,11 @@ class Artifact:
     def key(self) -> str:
         """Its name: "tflite", "tflite:int8"."""
         return formats.key(self.format, self.precision)
+
+    @property
+    def provable(self) -> bool:
+        """Whether a device's self-test decides on it: it was proved here, or only there it can be."""
+        return self.status == "verified" or (self.status == "unverified" and self.built_there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +196,8 @@ class DeviceFacts:
     swap_used_bytes: int | None = None
     packages: dict[str, str] = field(default_factory=dict)
     """Versions of the runtimes' packages that the interpreter already has."""
+    programs: dict[str, str] = field(default_factory=dict)
+    """Versions of programs of the board's own that run models ("" where one does not say): "trtexec"."""
     emulated: bool = False
     """Runs under user-mode emulation, as far as can be seen: no latency from it is a device's."""
     hostname: str | None = None

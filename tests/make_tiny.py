@@ -4,6 +4,7 @@ edgefreeze/ship/tiny, so that proving needs no TensorFlow on the host."""
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ RUNTIMES = {
     "tensorflow": ("frozen_pb", "tf_frozen", "tiny.pb"),
     "litert": ("tflite", "tflite", "tiny.tflite"),
     "onnxruntime": ("onnx", "onnxruntime", "tiny.onnx"),
+    "tensorrt": ("tensorrt", "tensorrt", "tensorrt"),
 }
 
 
@@ -35,9 +37,12 @@ def main() -> None:
         model = Path(scratch, "tiny")
         subprocess.run([sys.executable, "-c", MAKE, model], check=True)
         for runtime, (name, module, path) in RUNTIMES.items():
-            opset = ["--opset", "11"] if name == "onnx" else []
+            options = ["--opset", "11"] if name in ("onnx", "tensorrt") else []
+            if name == "tensorrt":
+                options.append("--allow-unverified")  # it is a recipe
+                shutil.rmtree(TINY / path, ignore_errors=True)
             done = subprocess.run(
-                [sys.executable, "-m", "edgefreeze", "export", model, "--format", name, *opset,
+                [sys.executable, "-m", "edgefreeze", "export", model, "--format", name, *options,
                  "-o", TINY / path, "--json"],
                 check=True, capture_output=True, text=True,
             )  # fmt: skip

@@ -19,6 +19,8 @@ class Cold(msgspec.Struct, frozen=True, tag_field="kind", tag="cold", kw_only=Tr
     load_ns: int
     first_ns: int
     version: str | None = None
+    device: str | None = None
+    """Where the runtime computes, by its own word: "gpu", "cpu"."""
     disk_bytes: int | None = None
     rss_bytes: int | None = None
     peak_bytes: int | None = None

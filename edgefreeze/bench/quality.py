@@ -29,7 +29,7 @@ class Finding:
 
     code: str
     """"throttled", "quota", "clock", "heat", "busy", "swap", "drift", "modes", "outliers", "leak",
-    "unsettled", "late"."""
+    "unsettled", "late", "cpu-only"."""
     contestant: str | None
     """None: it concerns all."""
     invalid: bool
@@ -63,6 +63,18 @@ def findings(
                 threads=threads)
         for f in found
     )  # fmt: skip
+
+
+def on_the_cpu(names: Sequence[str], *, threads: int = 1) -> Finding:
+    """That these ran on the CPU of a board that has a GPU."""
+    return Finding(
+        code="cpu-only",
+        contestant=None,
+        invalid=False,
+        message=f"{', '.join(names)} ran on the CPU, and the board's GPU was not used",
+        advice="--format tensorrt:fp16, or a package of the runtime that is built for the GPU",
+        threads=threads,
+    )
 
 
 def _note(code: str, contestant: str | None, message: str, advice: str, *, invalid: bool = False) -> Finding:

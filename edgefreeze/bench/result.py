@@ -64,6 +64,8 @@ class Contestant:
     """The runtime's."""
     cpus: tuple[int, ...] | None = None
     """Processors that its threads could run on."""
+    device: str | None = None
+    """Where the runtime computed, by its own word: "gpu", "cpu"."""
     warmup_ns: tuple[int, ...] = ()
     lead_ns: tuple[tuple[int, ...], ...] = ()
     """Of each round, the calls before those that count."""
@@ -133,6 +135,8 @@ class About:
     """Bytes of each artifact's runtime, where it was brought."""
     version: str | None = None
     """edgefreeze's."""
+    gpu: bool = False
+    """Whether the target's board has a GPU that inference should use."""
 
 
 @dataclass(slots=True)
@@ -162,6 +166,9 @@ class Collector:
             threads=plan.threads,
             rate_hz=plan.rate_hz,
         )
+        slow = [c.format for c in contestants if c.device == "cpu"]
+        if about.gpu and slow:
+            found = (quality.on_the_cpu(slow, threads=plan.threads), *found)
         return DuelResult(
             schema=SCHEMA,
             release=about.release,
@@ -217,6 +224,7 @@ class Collector:
             failed=clean(failed, 300) if failed else None,
             version=clean(cold.version, 80) if cold and cold.version else None,
             cpus=tuple(cold.cpus) if cold and cold.cpus is not None else None,
+            device=clean(cold.device, 20) if cold and cold.device else None,
             warmup_ns=tuple(ns for e in mine if isinstance(e, Warmup) for ns in e.samples_ns),
             lead_ns=tuple(tuple(b.lead_ns) for b in blocks),
             blocks=tuple((b.at_ns and b.at_ns / 1e9, b.cpu_ns, b.rss_bytes) for b in blocks),

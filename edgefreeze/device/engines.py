@@ -34,12 +34,13 @@ _check_engine = checks.record(
 
 
 class Engine(NamedTuple):
-    """An engine that was built here, or verified: its file, the program that loads it, the shapes that its
-    recipe fixed where the model leaves them open."""
+    """An engine: its file, the program that loads it, the shapes that its recipe fixed where the model leaves
+    them open. `fresh`: it was built just now, so that nothing has shown yet what it computes."""
 
     path: str
     program: trtexec.Program
     shapes: Dict[str, trtexec.Shape]
+    fresh: bool
 
 
 class Done(NamedTuple):
@@ -99,9 +100,10 @@ def ensure(recipe: str, kept: str, timings: str) -> Engine:
         model = files.hash_from_disk(os.path.join(recipe, "model.onnx"))[0]
         key = dict(where, onnx=model, arguments=arguments)
         folder = os.path.join(kept, digest(key))
-        if not _sound(folder):
+        fresh = not _sound(folder)
+        if fresh:
             _build(program, recipe, arguments, folder, os.path.join(timings, digest(where)), key)
-    return Engine(os.path.join(folder, _FILE), program, trtexec.parse_shapes(arguments))
+    return Engine(os.path.join(folder, _FILE), program, trtexec.parse_shapes(arguments), fresh)
 
 
 def place(program: trtexec.Program) -> Dict[str, Any]:
@@ -185,6 +187,11 @@ def scratch(kept: str) -> str:
     files.remove_tree(path)
     os.mkdir(path, 0o700)
     return path
+
+
+def discard(engine: Engine) -> None:
+    """Take an engine away that will not do."""
+    files.remove_tree(os.path.dirname(engine.path))
 
 
 def _clear(kept: str) -> None:

@@ -44,10 +44,12 @@ class Bench:
         threads: int,
         timeout_s: float,
         batch: Optional[int] = None,
+        checks: bool = False,
     ) -> Dict[str, Any]:
         """Load the artifact and the golden data in the runner; its timings. Raises as Runner.call does.
 
-        batch: rows that the golden inputs are to have, instead of their own.
+        batch: rows that the golden inputs are to have, instead of their own. checks: the caller asks for
+        check next; if not, an engine that was built just now is compared here: raises selftest-failed.
         """
         folder = self._releases.folder(self.release)
         args = {
@@ -61,6 +63,7 @@ class Bench:
             "pycache": self._pycache if self._tree(artifact["runtime"]) else None,
             "engines": os.path.join(folder, manifest.ENGINES),
             "timings": self._timings,
+            "checks": checks,
         }
         return runner.call("load", args, timeout_s + builds(artifact["runtime"]))
 
@@ -118,7 +121,7 @@ def selftest(bench: Bench, threads: int, timeout_s: float, event: Event) -> Dict
         }
         try:
             with bench.start(artifact, threads) as runner:
-                loaded = bench.load(runner, artifact, threads, timeout_s)
+                loaded = bench.load(runner, artifact, threads, timeout_s, checks=True)
                 result.update(version=loaded["version"], device=loaded["device"])
                 parity = runner.call("check", {}, timeout_s)
             result.update(ok=parity["ok"], parity=parity)

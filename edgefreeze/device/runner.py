@@ -1,7 +1,7 @@
 """The process that runs one artifact: requests on stdin, answers on stdout, as frames (protocol.py).
 
     hello  {}                 -> {}                  it has started
-    load   {artifact, path, threads, sys_paths, golden, pycache, batch, engines, timings}
+    load   {artifact, path, threads, sys_paths, golden, pycache, batch, engines, timings, checks}
                               -> {version, device, import_ns, load_ns, rss_bytes, peak_bytes, pss_bytes}
     first  {}                 -> {first_ns, cpus, disk_bytes}    the first inference of this process; where it
                               may run; what it has read from the disk so far
@@ -11,6 +11,9 @@
                               -> what timing.timed() gives, lead_ns: of calls before it, rss_bytes,
                                  peak_bytes, pss_bytes, wrong: why outputs are not the golden ones, or null
     profile {calls}           -> {operations: see runtimes}
+
+engines, timings: folders for what is built here. checks: the caller is going to ask for check, so that what
+was built just now is not compared before.
 
 A failure is {"ok": false, "error": {"code", "message", "trace"}}. When stdin ends, so does the process, and
 all of its group.
@@ -110,6 +113,8 @@ class Runner:
             "import_ns": imported - start,
             "load_ns": loaded - imported,
         }
+        if getattr(self._model, "fresh", False) and self._cases and not args.get("checks"):
+            self._require_right()
         result.update(memory())
         return result, b""
 
@@ -123,9 +128,22 @@ class Runner:
 
     def check(self, args: Dict[str, Any], blob: bytes) -> Answer:
         """Run all golden cases and compare."""
+        return self._checked(), b""
+
+    def _checked(self) -> Dict[str, Any]:
         found = [self._model.run(inputs) for inputs, _ in self._cases]
         expected = [outputs for _, outputs in self._cases]
-        return parity.compare(expected, found, self._allowed()), b""
+        result = parity.compare(expected, found, self._allowed())
+        if not result["ok"] and hasattr(self._model, "discard"):
+            self._model.discard()  # or the next one would run on it unasked
+        return result
+
+    def _require_right(self) -> None:
+        """What was built just now may differ from what an earlier self-test has proved."""
+        result = self._checked()
+        if not result["ok"]:
+            reasons = ["%s: %s" % (o["name"], o["reason"]) for o in result["outputs"] if o["reason"]]
+            raise DeviceError("selftest-failed", "what was built anew is wrong: " + "; ".join(reasons))
 
     def infer(self, args: Dict[str, Any], blob: bytes) -> Answer:
         """One inference on the tensors that came along."""

@@ -184,9 +184,9 @@ def _runtimes(helper: Helper, target: Target, facts: DeviceFacts, progress: Prog
                 replace(seen, bring=" ".join(choice.requirement), unpacked_mb=choice.package.unpacked_mb)
             )
             continue
-        progress.step("runtime", f"trying {choice.own} on the device")
+        progress.step("runtime", f"trying {choice.here} on the device")
         proved = proof.prove(helper, facts, RuntimePlan(choice=choice, tree=None), progress)
-        found.append(replace(seen, own=choice.own, inferred=proved.ok, error=proved.reason))
+        found.append(replace(seen, own=choice.here, inferred=proved.ok, error=proved.reason))
     return tuple(found)
 
 

@@ -56,13 +56,13 @@ class Release:
 
     @property
     def primary(self) -> Artifact:
-        """The artifact that `run` uses: the first, in the target's order, that was verified, or at all."""
-        return next(iter(self.verified or self.artifacts))
+        """The artifact that `run` uses: the first, in the target's order, that can be proved, or at all."""
+        return next(iter(self.provable or self.artifacts))
 
     @property
-    def verified(self) -> tuple[Artifact, ...]:
-        """The artifacts that were proved."""
-        return tuple(a for a in self.artifacts if a.status == "verified")
+    def provable(self) -> tuple[Artifact, ...]:
+        """The artifacts that a device must prove: those that were proved here, and those that it builds."""
+        return tuple(a for a in self.artifacts if a.provable)
 
 
 def assemble(
@@ -77,12 +77,16 @@ def assemble(
 ) -> Release:
     """Write manifest.json and envelope.json beside what the worker made, and describe the release.
 
-    Verified artifacts enter, and with allow_unverified those that could not be checked; never one that was
-    refused. `formats` (keys) narrows them further, and says their order. Raises Failure unverified where
-    none is left.
+    Verified artifacts enter, and those that the device builds and proves; with allow_unverified also those
+    that could not be checked; never one that was refused. `formats` (keys) narrows them further, and says
+    their order. Raises Failure unverified where none is left.
     """
-    fit = ("verified", "unverified") if allow_unverified else ("verified",)
-    artifacts = [a for a in conversion.artifacts if a.status in fit and (formats is None or a.key in formats)]
+    artifacts = [
+        a
+        for a in conversion.artifacts
+        if (a.provable or (allow_unverified and a.status == "unverified"))
+        and (formats is None or a.key in formats)
+    ]
     if formats is not None:
         artifacts.sort(key=lambda a: formats.index(a.key))
     if not artifacts:
@@ -103,7 +107,8 @@ def assemble(
     )
     known = table()
     requires = {
-        runtime: ",".join(p for p in (known.own[runtime], target.runtimes.get(runtime)) if p)  # type: ignore[call-overload]
+        runtime: known.program.get(runtime)
+        or ",".join(p for p in (known.own[runtime], target.runtimes.get(runtime)) if p)  # type: ignore[call-overload]
         for runtime in sorted({known.runner[a.runtime] for a in artifacts if a.runtime})
     }
     manifest = {
@@ -186,7 +191,8 @@ def _describe(artifact: Artifact) -> dict[str, Any]:
         "method",
     )
     whole = msgspec.to_builtins(artifact)
-    return {key: whole[key] for key in keep}
+    built = {"built_there": True} if artifact.built_there else {}
+    return {key: whole[key] for key in keep} | built
 
 
 def _files(folder: Path, artifact: Artifact) -> list[Content]:

@@ -12,6 +12,9 @@ from edgefreeze.errors import Failure
 from edgefreeze.runtimes.facts import Package, Table, table
 from edgefreeze.types import DeviceFacts
 
+_OTHER_NAMES = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "onnxruntime": ("onnxruntime-gpu",)}
+"""Packages of a runtime that are taken where the interpreter has them, the preferred first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
@@ -22,6 +25,13 @@ class Choice:
     """Version of the package that the interpreter already has; then nothing is shipped."""
     package: Package | None
     requirement: tuple[str, ...] = ()
+    program: str | None = None
+    """The board's own program that runs it, with its version: "trtexec 10.3.0"."""
+
+    @property
+    def here(self) -> str:
+        """What of it the device has already: "trtexec 10.3.0 with numpy 1.26.4"."""
+        return " with ".join(part for part in (self.program, self.own) if part)
 
 
 def choose(runtime: str, facts: DeviceFacts, narrow: str | None = None, known: Table | None = None) -> Choice:
@@ -30,22 +40,25 @@ def choose(runtime: str, facts: DeviceFacts, narrow: str | None = None, known: T
     narrow: the target's version rule. Raises Failure runtime-unavailable, saying why nothing fits.
     """
     known = known or table()
+    program = _program(known.program.get(runtime), facts)
     rows = known.packages(runtime)
     rule = _rule(narrow)
     own_rule = _rule(known.own[runtime]) & rule
-    for name in dict.fromkeys(
-        ["tensorflow", "tensorflow-cpu"] if runtime == "tensorflow" else [r.package for r in rows]
-    ):
+    for name in dict.fromkeys([*_OTHER_NAMES.get(runtime, ()), *(r.package for r in rows)]):
         version = facts.packages.get(name)
         if version and _fits(version, own_rule):
-            return Choice(runtime=runtime, own=f"{name} {version}", package=None)
+            return Choice(runtime=runtime, own=f"{name} {version}", package=None, program=program)
     reasons = []
     for row in rows:
         why = _unfit(row, facts, narrow)
         if why is None:
             version = ",".join(part for part in (row.version, narrow) if part)
             return Choice(
-                runtime=runtime, own=None, package=row, requirement=(f"{row.package}{version}", *row.extra)
+                runtime=runtime,
+                own=None,
+                package=row,
+                requirement=(f"{row.package}{version}", *row.extra),
+                program=program,
             )
         reasons.append(f"{row.package} {row.version}: {why}")
     raise Failure(
@@ -55,6 +68,20 @@ def choose(runtime: str, facts: DeviceFacts, narrow: str | None = None, known: T
         found=f"Python {facts.python}, {facts.machine}, {facts.libc}",
         next="leave its formats out with --format, or set python = … to another interpreter of the device",
     )
+
+
+def _program(name: str | None, facts: DeviceFacts) -> str | None:
+    if name is None:
+        return None
+    if name not in facts.programs:
+        raise Failure(
+            "runtime-unavailable",
+            f"the device has no {name} that starts",
+            expected=f"{name}, which comes with the board's system",
+            found="none on its PATH or in the usual places",
+            next="leave its formats out with --format, or install it on the device (JetPack: tensorrt)",
+        )
+    return f"{name} {facts.programs[name]}".strip()
 
 
 def _unfit(row: Package, facts: DeviceFacts, narrow: str | None) -> str | None:

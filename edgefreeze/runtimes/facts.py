@@ -40,12 +40,15 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """runtimes.toml."""
 
     own: dict[str, str]
+    program: dict[str, str]
+    """By runtime, the program that the board itself must have; nothing brings it."""
     format: dict[str, str]
     runner: dict[str, str]
     debian: Debian
     tensorflow: tuple[Package, ...]
     litert: tuple[Package, ...]
     onnxruntime: tuple[Package, ...]
+    tensorrt: tuple[Package, ...]
 
     def packages(self, runtime: str) -> tuple[Package, ...]:
         """The rows of a runtime, first that fits first."""
@@ -53,7 +56,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return rows
 
     def of_format(self, name: str) -> str:
-        """The runtime ("tensorflow", "litert", "onnxruntime") that a format needs on a device."""
+        """The runtime ("tensorflow", "litert", "onnxruntime", "tensorrt") that a format needs on a device."""
         return self.runner[self.format[name]]
 
 

@@ -41,8 +41,13 @@ class TinyModel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def file(self) -> Path:
-        """The model's file."""
+        """The model's file or folder."""
         return TINY / self.path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model's file, or those of its folder."""
+        return tuple(sorted(self.file.iterdir())) if self.file.is_dir() else (self.file,)
 
     @property
     def artifact(self) -> dict[str, Any]:
@@ -100,16 +105,20 @@ def _why(failure: Failure) -> str:
     return clean(failure.message + (f" ({failure.found})" if failure.found else ""), 400)
 
 
+def _placed(file: Path) -> trial.Placed:
+    data = file.read_bytes()
+    content = Content(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), source=file)
+    return trial.Placed(path=file.relative_to(TINY).as_posix(), content=content)
+
+
 def prove(helper: Helper, facts: DeviceFacts, plan: RuntimePlan, progress: Progress) -> Proof:
     """Infer with a runtime that is on the device. What fails there is a result; a Failure is of the way."""
     name = plan.choice.runtime
     model = models()[name]
-    data = model.file.read_bytes()
-    content = Content(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), source=model.file)
     bound = binding(facts, (plan,), runtimes.table().runner)
     started = time.monotonic()
     progress.step("prove", f"inferring with {name} on the device")
-    files = [trial.Placed(path=model.path, content=content)]
+    files = [_placed(file) for file in model.files]
     try:
         with trial.brought(helper, model.artifact, files, bound, 1, progress) as infer:
             reason = model.wrong(infer(model.asked()))

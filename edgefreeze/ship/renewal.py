@@ -87,7 +87,7 @@ def _rest(release: Release, runtimes: tuple[RuntimePlan, ...], terms: Terms) -> 
     test = {"app": app, "release": release.id, "threads": terms.threads, "recorded": True}
     return [
         Ask("stage", session.staging(ship, terms.facts, terms.runner), linked=True),
-        *([Ask("selftest", test, {"passed": True}, linked=True)] if release.verified else []),
+        *([Ask("selftest", test, {"passed": True}, linked=True)] if release.provable else []),
         Ask("activate", session.activating(release, None, terms.unverified, terms.service), linked=True),
         Ask("prune", {"app": app, "keep": terms.keep}, linked=True),
     ]

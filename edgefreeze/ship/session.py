@@ -43,6 +43,10 @@ class SelfTest:
     precision: str = "fp32"
     parity: Parity | None = None
     seconds: float | None = None
+    version: str | None = None
+    """The runtime's."""
+    device: str | None = None
+    """Where the runtime computed, by its own word: "gpu", "cpu"."""
     error: str | None = None
 
     @property
@@ -277,7 +281,7 @@ def require_passed(helper: Helper, release: Release, result: dict[str, Any]) -> 
     if (
         bad
         or not passed
-        or {(t.format, t.precision) for t in tests} != {(a.format, a.precision) for a in release.verified}
+        or {(t.format, t.precision) for t in tests} != {(a.format, a.precision) for a in release.provable}
     ):
         discard(helper, app, release.id)
         raise Failure(

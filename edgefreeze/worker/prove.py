@@ -19,6 +19,7 @@ import msgspec
 from edgefreeze.device.child import Runner
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.errors import Failure
+from edgefreeze.formats import FORMATS
 from edgefreeze.text import clean
 from edgefreeze.transport import pyz
 from edgefreeze.types import Artifact, Conversion, Parity
@@ -96,8 +97,8 @@ def opened(artifact: Artifact, folder: Path, *, golden: bool = False) -> Iterato
 
 def _prove(artifact: Artifact, folder: Path, golden: bool) -> Artifact:
     """As `prove`, one of them; without golden data it is only loaded, and stays "unverified"."""
-    if artifact.runtime is None:
-        return replace(artifact, reason="The device builds what runs of this recipe: nothing is proved yet.")
+    if FORMATS[artifact.format][artifact.precision].recipe:
+        return _prove_recipe(artifact, folder, golden)
     try:
         with opened(artifact, folder, golden=golden) as runner:
             if not golden:
@@ -115,6 +116,23 @@ def _prove(artifact: Artifact, folder: Path, golden: bool) -> Artifact:
     if parity.ok:
         return replace(artifact, status="verified", parity=parity)
     return replace(artifact, status="refused", parity=parity, reason=_worst(parity))
+
+
+def _prove_recipe(artifact: Artifact, folder: Path, golden: bool) -> Artifact:
+    """Its ONNX model must do in ONNX Runtime, where that is installed; the device proves the engine."""
+    plain = replace(
+        artifact, format="onnx", precision="fp32", runtime="onnxruntime", path=f"{artifact.path}/model.onnx"
+    )
+    found = _prove(plain, folder, golden)
+    if found.status == "refused":
+        return replace(artifact, status="refused", parity=found.parity, reason=found.reason)
+    if not golden:
+        return replace(artifact, reason="There are no golden inputs for the device to prove its engine on.")
+    return replace(
+        artifact,
+        built_there=True,
+        reason="The device builds the engine, and its self-test there is the proof.",
+    )
 
 
 def _worst(parity: Parity | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,19 @@ def collector() -> Collector:
 
 def result(found: Collector) -> DuelResult:
     return found.result(About(release="r", device="d", facts=FACTS))
+
+
+def test_what_ran_on_the_cpu_of_a_board_with_a_gpu_is_said() -> None:
+    found = collector()
+    for contestant, device in enumerate(("gpu", "cpu")):
+        cold = {"kind": "cold", "contestant": contestant, "device": device}
+        found.add({**cold, "spawn_ns": 1, "import_ns": 2, "load_ns": 3, "first_ns": 4})
+    about = About(release="r", device="d", facts=FACTS, gpu=True)
+    (finding,) = found.result(about).findings
+    assert (finding.code, finding.invalid) == ("cpu-only", False)
+    assert finding.message == "saved_model ran on the CPU, and the board's GPU was not used"
+    assert [c.device for c in found.result(about).contestants] == ["gpu", "cpu"]
+    assert found.result(replace(about, gpu=False)).findings == ()
 
 
 def block(contestant: int, number: int, *samples: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def test_this_machines_own_runtimes_infer(device: Path, edgefreeze_: Run) -> Non
     assert not (device / "prepared.json").exists()
 
 
-def test_nothing_is_left_of_a_recipe(device: Path, edgefreeze_: Run) -> None:
+def test_nothing_is_left_without_tensorflow(device: Path, edgefreeze_: Run) -> None:
     found = edgefreeze_("prepare", "--format", "frozen_pb", "--no-tf", "--json")
     assert (found.status, found.json["error"]["code"]) == (3, "format-unknown")
 

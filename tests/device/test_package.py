@@ -16,8 +16,8 @@ from edgefreeze.transport import pyz
 PACKAGE = Path(edgefreeze.device.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Modules of which a function may import NumPy, or the package that a runtime's file is about.
-LAZY = {"tensors.py": {"numpy"}, "parity.py": {"numpy"}, "tflite.py": {"numpy"}}
-RUNTIMES = {"numpy", "tensorflow", "ai_edge_litert", "tflite_runtime", "onnxruntime"}
+LAZY = {"tensors.py": {"numpy"}, "parity.py": {"numpy"}, "tflite.py": {"numpy"}, "tensorrt.py": {"numpy"}}
+RUNTIMES = {"tensorflow", "ai_edge_litert", "tflite_runtime", "onnxruntime"}
 
 
 def imports(tree: ast.AST) -> set[tuple[str, bool]]:

@@ -163,6 +163,24 @@ def test_an_engine_that_computes_something_else_is_refused(start: Any, release: 
     assert helper.refuse("activate", dict(made.named, allow_unverified=True))["code"] == "selftest-failed"
 
 
+def test_what_is_built_anew_is_proved_before_it_runs(
+    start: Any, release: Any, fake: Fake, root: Path
+) -> None:
+    """After an update of the system an inference builds the engine again, and nobody asks for a self-test."""
+    helper, made = start(), release()
+    made.stage(helper)
+    assert helper.ask("selftest", made.named)["passed"]
+    fake.behave(banner="[TensorRT v101600]", factor=1.05)
+    asked = ("infer", {**made.named, "format": "tensorrt"}, tensors.encode(cases()[0][0]))
+    assert helper.refuse(*asked)["code"] == "selftest-failed"
+    assert len(list(root.rglob("engine.json"))) == 1
+    fake.behave(banner="[TensorRT v101600]")
+    assert helper.ask(*asked)["version"] == "TensorRT 10.16.0"
+    assert fake.builds() == 3
+    # A record of an earlier self-test is none of an engine that may be another one.
+    assert helper.ask("selftest", {**made.named, "recorded": True})["artifacts"]
+
+
 BROKEN: list[tuple[dict[str, Any], str]] = [
     (
         {"fail_build": ["[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)"]},

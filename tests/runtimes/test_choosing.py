@@ -31,12 +31,15 @@ PI4 = DeviceFacts(
         ("tensorflow", "aarch64", "3.8.10", "glibc 2.31", "tensorflow==2.13.1"),
         ("onnxruntime", "aarch64", "3.10.12", "glibc 2.35", "onnxruntime==1.23.2"),
         ("onnxruntime", "aarch64", "3.8.10", "glibc 2.31", "onnxruntime==1.19.2"),
+        ("tensorrt", "aarch64", "3.12.3", "glibc 2.39", "numpy==2.3.*"),
+        ("tensorrt", "aarch64", "3.10.12", "glibc 2.35", "numpy==2.2.6"),
+        ("tensorrt", "aarch64", "3.8.10", "glibc 2.31", "numpy==1.24.4"),
     ],
 )
 def test_the_first_row_that_fits(
     runtime: str, machine: str, python: str, libc: str, requirement: str
 ) -> None:
-    facts = replace(PI4, machine=machine, python=python, libc=libc)
+    facts = replace(PI4, machine=machine, python=python, libc=libc, programs={"trtexec": "10.3.0"})
     assert runtimes.choose(runtime, facts).requirement[0] == requirement
 
 
@@ -87,3 +90,20 @@ def test_the_platform_that_is_resolved_for() -> None:
 def test_a_bad_rule_of_a_target_is_named() -> None:
     with pytest.raises(Failure, match="'about two' is no version rule"):
         runtimes.choose("litert", PI4, "about two")
+
+
+def test_a_program_that_the_board_must_have_is_asked_for() -> None:
+    with pytest.raises(Failure) as caught:
+        runtimes.choose("tensorrt", PI4)
+    assert caught.value.code == "runtime-unavailable"
+    assert "trtexec" in caught.value.message
+    jetson = replace(PI4, packages={"numpy": "1.26.4"}, programs={"trtexec": "8.5.2"})
+    choice = runtimes.choose("tensorrt", jetson)
+    assert (choice.package, choice.here) == (None, "trtexec 8.5.2 with numpy 1.26.4")
+    # Before TensorRT 7.2 it does not say its version.
+    assert runtimes.choose("tensorrt", replace(jetson, programs={"trtexec": ""})).program == "trtexec"
+
+
+def test_a_package_for_the_gpu_is_taken_where_it_is() -> None:
+    both = replace(PI4, packages={"onnxruntime-gpu": "1.18.0", "onnxruntime": "1.22.0"})
+    assert runtimes.choose("onnxruntime", both).own == "onnxruntime-gpu 1.18.0"

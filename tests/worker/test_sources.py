@@ -85,8 +85,9 @@ def test_every_format_offers_what_it_must(name):
     from edgefreeze.device import runtimes
 
     module = formats.module(name)
+    assert module.RUNTIME in runtimes.names()
     recipe = all(facts.recipe for facts in FORMATS[name].values())
-    assert module.RUNTIME is None if recipe else module.RUNTIME in runtimes.names()
+    assert recipe == (runtimes.builds(module.RUNTIME) > 0)
     paths = [module.path(precision) for precision in FORMATS[name]]
     assert len(set(paths)) == len(paths)
 

@@ -32,7 +32,8 @@ DEFAULT_TIMEOUT_S = 600.0
 def _selftest(session: Session, request: Request) -> Result:
     args = request.args
     app = session.existing(args["app"])
-    if args.get("recorded", False):
+    built = any(a.get("built_there") for a in app.releases.manifest(args["release"])["artifacts"])
+    if args.get("recorded", False) and not built:  # an engine may be another one than the recorded test's
         known = app.releases.selftest(args["release"])
         if known is not None and known["passed"]:
             return dict(known, recorded=True)

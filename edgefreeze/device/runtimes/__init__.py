@@ -20,6 +20,7 @@ and a Model has
                              where the runtime tells: how long each operation took, as a mean over `calls`
                              calls on the cases (inputs) in turn; [{"name", "type", "ns"}]. The artifact has
                              "profile" true then when it is loaded
+    fresh, discard()         where the device builds: whether that was just now, and how it is taken away
     timed(cases, turn, usual_ns, stretch, spool)
                              where a call is a process: as timing.timed, with "lead_ns" and its memory
 """

@@ -47,6 +47,7 @@ class Model:
         self._outputs = tensor_names(artifact, "outputs")
         self._dtypes = {tensor["name"]: tensor["dtype"] for tensor in artifact["outputs"]}
         self._built = self._shapes(artifact)
+        self.fresh = self._engine.fresh
 
     def _shapes(self, artifact: Dict[str, Any]) -> Dict[str, List[int]]:
         """By input, the sizes that the engine takes."""
@@ -177,6 +178,10 @@ class Model:
         self._require(cases[0])
         found = self._call(cases[0], calls, 0.0, "--dumpProfile", "--exportProfile=profile.json")
         return [{"name": name, "type": "", "ns": ns} for name, ns in found["profile"].items()]
+
+    def discard(self) -> None:
+        """Take the engine away: it computes something else."""
+        engines.discard(self._engine)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -1,7 +1,7 @@
 """Artifacts that a model can become: one file per format, the filename is the key.
 
 A file offers
-    RUNTIME                      the file in device/runtimes that runs it; None for a recipe
+    RUNTIME                      the file in device/runtimes that runs it
     path(precision)              the file or folder that it writes, relative to the output folder
     write(made, precision, out, options)
                                  writes into the folder `out`: Written, or raises Unfit with the reason
@@ -67,7 +67,7 @@ class Written:
 class FormatModule(Protocol):
     """What a file in this folder offers."""
 
-    RUNTIME: str | None
+    RUNTIME: str
 
     def path(self, precision: str) -> str: ...  # noqa: D102
 
