@@ -264,7 +264,7 @@ class Helper:
             if size:
                 pieces = protocol.read_blob(lambda: protocol.read_frame(self._stream.reader), size)
                 result["blob"] = b"".join(pieces)
-            if op in ("open_app", "activate", "rollback"):
+            if op in ("open_app", "activate", "rollback") and result.get("skipped") is not True:
                 self._app = result
             return result
 

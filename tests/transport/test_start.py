@@ -128,6 +128,12 @@ def test_linked_requests_are_done_in_an_unbroken_chain_only(tmp_path: Path) -> N
         assert opened is not None
         assert missing is not None
         assert (opened["active"], missing["missing"], ping) == (None, ["0" * 64], None)
+        state = helper.state_sentence()
+        switch = {"app": "cam", "release": "0" * 64}
+        assert (
+            helper.requests([Ask("ping", {}, {"pid": -1}), Ask("activate", switch, linked=True)])[1] is None
+        )
+        assert helper.state_sentence() == state  # what was skipped changes nothing that is known
         # A request that stands alone begins anew.
         assert helper.request("ping")["root"] == str(tmp_path)
         chain = [
