@@ -190,7 +190,7 @@ class Trust:
             if sequence > known.get(app, 0):
                 files.write_json(self._sequences, dict(known, **{app: sequence}))
 
-    # --- changing the policy
+    # --- changing the policy: the log first, so that a cut in between hides no change of who is trusted
 
     def enrol(self, key: sshsig.PublicKey, comment: str, who: str, event: str, why: str) -> bool:
         """Take releases signed by this key from now on; False where that was so already. Raises store-io."""
@@ -201,11 +201,11 @@ class Trust:
             if len(signers) >= MAX_SIGNERS:
                 raise DeviceError("untrusted", "too many signers are enrolled", MAX_SIGNERS, len(signers))
             policy = self.policy()
+            self._memory.log(event, None, None, who, "%s %s; %s" % (key.fingerprint, _plain(comment), why))
             # The signers first: cut in between, the file alone means REQUIRE, and this key is in it.
             self._write_signers([*signers, Signer(key, _plain(comment))])
             if policy != ALLOW:
                 self._write_policy(REQUIRE)
-            self._memory.log(event, None, None, who, "%s %s; %s" % (key.fingerprint, _plain(comment), why))
         return True
 
     def remove(self, fingerprint: str, who: str) -> None:
@@ -215,17 +215,16 @@ class Trust:
             left = [s for s in signers if s.key.fingerprint != fingerprint]
             if len(left) == len(signers):
                 raise untrusted("there is no such signer here", self._names(), fingerprint)
+            self._memory.log("signer-removed", None, None, who, fingerprint)
             # Without its last signer the device must not fall back to trusting the first that comes.
             self._write_policy(self.policy())
             self._write_signers(left)
-            self._memory.log("signer-removed", None, None, who, fingerprint)
 
     def decide(self, policy: str, who: str) -> None:
         """REQUIRE or ALLOW from now on. Raises store-io."""
         with self._changing():
-            before = self.policy()
+            self._memory.log("policy", None, None, who, "%s, was %s" % (policy, self.policy()))
             self._write_policy(policy)
-            self._memory.log("policy", None, None, who, "%s, was %s" % (policy, before))
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ FOUND = (
     "call-failed:ship/mkdir/ENOSPC/6:3",  # an error before the app was opened did not name the state
     "helper-killed:install/rename/1:0",  # a file on its way to its name was left in trust/
     "no-inodes:2:2",
+    "helper-killed:install/fsync/5:0",  # a signer was enrolled, and no log said so
     "crowd:14:2",  # one bootstrap removed what another was just writing
     "dead-man:stopped:0",
 )
