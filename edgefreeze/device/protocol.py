@@ -6,6 +6,7 @@ banner printed before it is skipped), followed by frames:
     frame   = kind (1 byte) length (4 bytes, big endian) payload
     kind    = b"J" one JSON object, UTF-8, at most MAX_JSON bytes
               b"D" a piece of the blob announced by the J frame before it, at most MAX_DATA bytes
+              b"Z" such a piece, squeezed (squeezed.py)
 
 Host to device:  {"id": n, "op": "put", "args": {...}, "blob": bytes that follow (optional)}
 Device to host:  {"id": n, "event": {...}}                      any number, while it works
@@ -20,6 +21,8 @@ import json
 import re
 import struct
 from typing import Any, BinaryIO, Callable, Dict, Iterator, Tuple
+
+from edgefreeze.device import squeezed
 
 PROTOCOL = 1
 MAGIC = b"\x00edgefreeze-helper\x01\n"
@@ -111,7 +114,7 @@ def read_exactly(stream: BinaryIO, count: int) -> bytes:
 def read_frame(stream: BinaryIO) -> Tuple[bytes, bytes]:
     """Read one frame: (kind, payload). Raises ProtocolError where it is none, EndOfStream at the end."""
     kind, length = _HEADER.unpack(read_exactly(stream, _HEADER.size))
-    limit = {b"J": MAX_JSON, b"D": MAX_DATA}.get(kind)
+    limit = {b"J": MAX_JSON, b"D": MAX_DATA, b"Z": MAX_DATA}.get(kind)
     if limit is None:
         raise ProtocolError("a frame of unknown kind %r" % kind)
     if length > limit:
@@ -151,6 +154,11 @@ def read_blob(read: Callable[[], Tuple[bytes, bytes]], size: int) -> Iterator[by
     left = size
     while left:
         kind, payload = read()
+        if kind == b"Z":
+            try:
+                kind, payload = b"D", squeezed.restore(payload, MAX_DATA)
+            except ValueError as error:
+                raise ProtocolError(str(error)) from None
         if kind != b"D" or not payload or len(payload) > left:
             raise ProtocolError("a blob broke off with %d bytes to come" % left)
         left -= len(payload)

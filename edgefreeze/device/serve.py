@@ -5,6 +5,7 @@ runners are killed, what was received is made durable, trials are taken back, th
 Should that take longer than GRACE_S, the process ends at once: every step on disk is made to be cut.
 """
 
+import fcntl
 import os
 import platform
 import signal
@@ -188,6 +189,7 @@ class Helper:
             return None
 
 
+F_SETPIPE_SZ = 1031
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -209,4 +211,8 @@ def take_stdio() -> Tuple[BinaryIO, BinaryIO]:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    try:
+        fcntl.fcntl(in_, F_SETPIPE_SZ, 1 << 20)
+    except OSError:
+        pass
     return open(in_, "rb", buffering=0), open(out, "wb")

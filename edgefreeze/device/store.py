@@ -21,6 +21,8 @@ from edgefreeze.device.protocol import SHA256, EndOfStream, ProtocolError
 
 RESUMABLE = 1 << 20
 """Files of at least this size are kept when they break off."""
+WRITE_OUT = 8 << 20
+"""Bytes that are received before the system is told to write them to the disk."""
 COMMIT_BYTES = 64 << 20
 COMMIT_FILES = 2000
 RESERVE_BYTES = 16 << 20
@@ -370,9 +372,15 @@ class Store:
 
 
 def _receive(fd: int, state: Any, pieces: Iterable[bytes]) -> None:
+    written = started = os.fstat(fd).st_size
     for piece in pieces:
         state.update(piece)
         files.write_all(fd, piece)
+        written += len(piece)
+        if written - started >= WRITE_OUT:
+            # Starts writing it out; otherwise all of that would wait for the fsync at the end.
+            os.posix_fadvise(fd, started, written - started, os.POSIX_FADV_DONTNEED)
+            started = written
 
 
 def _require_digest(expected: str, found: str) -> None:

@@ -18,6 +18,7 @@ from edgefreeze.text import clean, short
 from edgefreeze.transport import pyz
 from edgefreeze.transport.channel import Greeting, Stream, greet
 from edgefreeze.transport.pace import Pace
+from edgefreeze.transport.pieces import Pieces
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -157,11 +158,12 @@ class Helper:
     def put(self, uploads: Iterable[Upload], on_bytes: Callable[[int], None], rate: int | None = None) -> int:
         """Send contents, pipelined, to the device's store. Returns the payload bytes sent.
 
-        on_bytes is told of every piece's size; rate: at most so many bytes a second. Raises as request().
+        on_bytes is told of every piece's size; rate: at most so many bytes a second on the link. Raises as
+        request().
         """
         sent = 0
         self._recent.clear()  # there is less room now
-        pace = Pace(rate)
+        pace, link = Pace(rate), Pieces(self._stream.writer, at_once=rate is not None)
         waiting: list[int] = []
         with self._lock, self._talking("put"):
             self._stream.set_timeout(SILENCE_S)
@@ -181,10 +183,7 @@ class Helper:
                             raise Failure(
                                 "internal", f"{upload.sha256[:12]} is {left} bytes shorter than it was"
                             )
-                        protocol.write_frame(self._stream.writer, b"D", piece)
-                        if rate is not None:
-                            self._stream.writer.flush()
-                            pace.sent(len(piece))
+                        pace.sent(link.send(piece))
                         left -= len(piece)
                         sent += len(piece)
                         on_bytes(len(piece))
