@@ -100,6 +100,7 @@ def parse_reasons(text: str) -> List[str]:
     lines = text.splitlines()
     for number, line in enumerate(lines):
         error = re.match(r"(?:\[[\d/:-]+\] )?\[E\] (.*)", line) or re.match(r"(ERROR: .*)", line)
+        error = error or re.match(r"trtexec: .*: (Assertion `.*' failed)\.", line)
         if error is None:
             continue
         words = re.sub(r"^(?:\[TRT\] |Error\[\d+\]: |\d+: )+", "", error.group(1)).strip()
@@ -150,16 +151,18 @@ def parse_profile(text: str) -> Dict[str, int]:
     """A file of --exportProfile: each layer's mean nanoseconds. Raises ValueError where it is none."""
     found: Dict[str, int] = {}
     for entry in _records(text, "profile"):
-        if "name" in entry:
-            name = str(entry["name"])
-            found[name] = found.get(name, 0) + round(float(entry["averageMs"]) * 1e6)
+        if "name" in entry:  # the first has the count of iterations instead
+            name, mean = str(entry["name"]), entry.get("averageMs")
+            if not isinstance(mean, (int, float)):
+                raise ValueError("a layer without its time")
+            found[name] = found.get(name, 0) + round(mean * 1e6)
     return found
 
 
 def _records(text: str, what: str) -> List[Dict[str, Any]]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError("trtexec's file of %s is no JSON: %s" % (what, error)) from None
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         raise ValueError("trtexec's file of %s is no list of objects" % what)

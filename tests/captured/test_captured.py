@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgefreeze.device import readings, tegra
+from edgefreeze.device import readings, tegra, trtexec
 
 HERE = Path(__file__).parent
 GIB = 1024**3
@@ -55,6 +55,18 @@ def activity(
         "ram": ram, "swap": swap, "cpus": cpus, "gpu": gpu, "hottest": hottest, "power": power, "rails": rails,
     }  # fmt: skip
 
+
+def built(
+    version: str | None,
+    passed: bool | None,
+    device: str | None,
+    seconds: float | None = None,
+    reasons: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    return {"version": version, "passed": passed, "device": device, "seconds": seconds, "reasons": reasons}
+
+
+ADA = "NVIDIA RTX 6000 Ada Generation"
 
 EXPECTED: dict[str, Any] = {
     "cpuinfo/allwinner-d1-riscv-without-a-model": cpu("thead,c906", 1),
@@ -255,6 +267,24 @@ EXPECTED: dict[str, Any] = {
         ("VDD_4V0_WIFI", 0),
         6,
     ),
+    "trtexec/7-without-a-version": built(None, True, None),
+    "trtexec/8.5-no-format-of-a-plugin": built(
+        "8.5.10",
+        False,
+        None,
+        reasons=(
+            "Error Code 9: Internal Error (/SCA_IndexRebatch_TRT: could not find any supported formats consistent"
+            " with input/output data types)",
+            "Error Code 2: Internal Error (Assertion engine != nullptr failed. )",
+            "Engine could not be created from network",
+        ),
+    ),
+    "trtexec/10.6-help": built("10.6.0", None, None),
+    "trtexec/10.16-build-alone": built("10.16.0", True, ADA, 2.84511),
+    "trtexec/10.16-profile": built("10.16.0", True, ADA),
+    "trtexec/orin-8.4-aborts": built(
+        "8.4.10", None, "Orin", reasons=('Assertion `0 && "Unsupported type"\' failed',)
+    ),
     "tegrastats/tx2-with-rails": activity(
         (1873, 3830),
         (None, None),
@@ -337,6 +367,19 @@ def throttled(text: str) -> tuple[list[str], list[str]]:
     return readings.throttled_words(bits)
 
 
+def check_trtexec(text: str, expected: dict[str, Any]) -> None:
+    assert {
+        "version": trtexec.parse_version(text),
+        "passed": trtexec.parse_passed(text),
+        "device": trtexec.parse_device(text),
+        "seconds": trtexec.parse_build_seconds(text),
+        "reasons": tuple(trtexec.parse_reasons(text)),
+    } == expected
+    # The banner says the same as the log's own line, where there are both.
+    banner = text.splitlines()[0]
+    assert trtexec.parse_version(banner) in (expected["version"], None)
+
+
 CHECKS: dict[str, Callable[[str, Any], None]] = {
     "cpuinfo": check_cpuinfo,
     "os-release": equals(readings.parse_os_release),
@@ -348,6 +391,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     "nvpmodel": equals(tegra.parse_power_mode),
     "jetson-clocks": check_clocks,
     "tegrastats": check_activity,
+    "trtexec": check_trtexec,
 }
 
 
@@ -382,6 +426,9 @@ def test_no_parser_minds_the_text_of_another(name: str) -> None:
         (tegra.parse_power_mode, {"nvpmodel", "jetson-clocks"}),
         (tegra.parse_clocks, {"jetson-clocks"}),
         (tegra.parse_activity, {"tegrastats"}),
+        (trtexec.parse_version, {"trtexec"}),
+        (trtexec.parse_passed, {"trtexec"}),
+        (trtexec.parse_reasons, {"trtexec"}),
     ):
         if name.split("/")[0] not in kinds:
             assert not parse(text), (name, parse)
