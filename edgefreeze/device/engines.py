@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import threading
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 from edgefreeze.device import checks, files, health, probe, protocol, tegra, trtexec
 from edgefreeze.device.child import describe_exit
@@ -31,6 +31,17 @@ _check_recipe = checks.record(
 _check_engine = checks.record(
     {"key": checks.dict_of(checks.anything), "sha256": checks.digest, "bytes": checks.size}
 )
+
+
+_running: Set["subprocess.Popen[bytes]"] = set()
+_starting = threading.Lock()
+
+
+def kill_all() -> None:
+    """End what call() runs, and let nothing else start: the process is leaving."""
+    _starting.acquire()
+    for process in _running:
+        process.kill()
 
 
 class Engine(NamedTuple):
@@ -207,9 +218,15 @@ def call(command: List[str], folder: str, timeout_s: float) -> Done:
     Raises runtime-failed where it fails, with the reason that it gives; runner-timeout.
     """
     try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder
-        )
+        with _starting:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+            )
+            _running.add(process)
     except OSError as error:
         raise DeviceError("runtime-failed", "%s: %s" % (command[0], error.strerror)) from None
     late = threading.Event()
@@ -228,6 +245,7 @@ def call(command: List[str], folder: str, timeout_s: float) -> Done:
         _, status, used = os.wait4(process.pid, 0)
     finally:
         timer.cancel()
+        _running.discard(process)
     code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     process.returncode = code
     if late.is_set():

@@ -154,8 +154,13 @@ def emulation_signs() -> Dict[str, Optional[str]]:
     }
 
 
-def device_facts(root: str, interpreter: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
-    """All facts, with those of another interpreter (interpreter_facts() run in it) where one is given."""
+def device_facts(
+    root: str, interpreter: Optional[Dict[str, Any]] = None, programs: Optional[Dict[str, str]] = None
+) -> Dict[str, Any]:
+    """All facts, with those of another interpreter (interpreter_facts() run in it) where one is given.
+
+    programs: those of the board's own that run models, with their versions (engines.programs()).
+    """
     facts: Dict[str, Any] = dict(interpreter or interpreter_facts())
     cpu = parse_cpuinfo(read_text("/proc/cpuinfo") or "")
     board = read_text("/proc/device-tree/model") or cpu["board"]
@@ -167,5 +172,6 @@ def device_facts(root: str, interpreter: Optional[Dict[str, Any]] = None) -> Dic
     facts["kernel"] = platform.release()
     facts["cpus"] = sorted(os.sched_getaffinity(0))
     facts["hostname"] = platform.node() or None
+    facts["programs"] = dict(programs or {})
     facts["emulated"] = is_emulated(facts["machine"], emulation_signs())
     return facts

@@ -15,20 +15,19 @@
 engines, timings: folders for what is built here. checks: the caller is going to ask for check, so that what
 was built just now is not compared before.
 
-A failure is {"ok": false, "error": {"code", "message", "trace"}}. When stdin ends, so does the process, and
-all of its group.
+A failure is {"ok": false, "error": {"code", "message", "trace"}}. The process ends when stdin does, and
+with it what it has started.
 """
 
 import importlib
 import os
 import re
-import signal
 import sys
 import time
 import traceback
 from typing import Any, BinaryIO, Callable, Dict, List, Optional, Set, Tuple
 
-from edgefreeze.device import parity, protocol, runtimes, tensors, timing
+from edgefreeze.device import engines, parity, protocol, runtimes, tensors, timing
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.frames import FrameReader
 from edgefreeze.device.probe import read_text
@@ -316,9 +315,8 @@ def _prefer_to_die() -> None:
 
 
 def _end() -> None:
-    """Nobody asks any more: end, and with it a program that a runtime has started."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+    """Nobody asks any more: end, and with it the program that a runtime has started."""
+    engines.kill_all()
     os._exit(0)
 
 

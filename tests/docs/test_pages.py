@@ -150,6 +150,8 @@ def test_nothing_of_the_writers_machine_is_tracked() -> None:
             text = file.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
+        if text.startswith("published: github.com/"):
+            continue  # another's machine, as they published it (tests/captured)
         for match in forbidden.finditer(text):
             found.append(f"{file.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}")
     assert found == []

@@ -33,7 +33,7 @@ def _ping(session: Session, request: Request) -> Result:
 def _probe(session: Session, request: Request) -> Result:
     python = request.args.get("python")
     interpreter = None if python is None else _facts_of(python, session.program)
-    return dict(probe.device_facts(session.root, interpreter), programs=engines.programs())
+    return probe.device_facts(session.root, interpreter, engines.programs())
 
 
 def _facts_of(python: str, program: str) -> Dict[str, Any]:
