@@ -104,8 +104,8 @@ def ensure(recipe: str, kept: str, timings: str) -> Engine:
     program = ask(path)
     arguments = _arguments(recipe)
     with storage("keeping engines"):
-        for folder in (kept, timings):
-            os.makedirs(folder, 0o700, exist_ok=True)
+        for folder in (kept, os.path.dirname(timings), timings):
+            files.make_folder(folder)
         _clear(kept)
         where = place(program)
         model = files.hash_from_disk(os.path.join(recipe, "model.onnx"))[0]
@@ -169,17 +169,14 @@ def _build(
     work = scratch(os.path.dirname(folder))
     try:
         engine = os.path.join(work, _FILE)
-        # A copy, renamed when it is whole: a build that is killed would leave half a file to the next.
+        # A copy, kept when it is whole: a build that is killed would leave half a file to the next.
         known = os.path.join(work, "timings")
         if os.path.exists(timings):
             shutil.copyfile(timings, known)
         done = call(trtexec.build_command(program, arguments, engine, known), recipe, BUILD_S)
         if not os.path.isfile(engine):
             raise DeviceError("runtime-failed", "trtexec wrote no engine", _FILE, None)
-        if os.path.exists(known):
-            files.fsync_path(known)
-            os.rename(known, timings)
-            files.fsync_path(os.path.dirname(timings))
+        _keep_timings(known, timings)
         sha256, size = files.hash_from_disk(engine)
         files.fsync_path(engine)
         told = {"key": key, "sha256": sha256, "bytes": size, "gpu": trtexec.parse_device(done.text)}
@@ -190,6 +187,15 @@ def _build(
         files.fsync_path(os.path.dirname(folder))
     finally:
         files.remove_tree(work)
+
+
+def _keep_timings(found: str, timings: str) -> None:
+    try:
+        data = files.read_bytes(found)
+    except (OSError, checks.Invalid):
+        return  # an old trtexec writes none; the next build takes longer
+    files.write_durably(timings, data)
+    os.unlink(found)
 
 
 def scratch(kept: str) -> str:

@@ -26,7 +26,7 @@ from tests.device.conftest import Made
 HERE = Path(__file__).parent
 DEVICE = Path(edgefreeze.device.__file__).parent
 CALLS = {"fsync", "fsync_path", "fsync_all", "require_synced", "rename"}
-SCENARIOS = ("everyday", "damaged", "without_links", "large", "bootstrap", "at_boot")
+SCENARIOS = ("everyday", "damaged", "without_links", "large", "engine", "bootstrap", "at_boot")
 
 
 @dataclass(frozen=True)

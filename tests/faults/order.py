@@ -369,6 +369,42 @@ def large(board: Board) -> None:
     board.session.close()
 
 
+def engine(board: Board) -> None:
+    """An engine is built of a recipe, and the next time taken as it is."""
+    from edgefreeze.device import engines, trtexec
+
+    def build(command: list[str], folder: str, timeout_s: float) -> engines.Done:
+        for argument in command:
+            option, _, path = argument.partition("=")
+            if option in ("--saveEngine", "--timingCacheFile"):
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                os.write(fd, b"of trtexec's")
+                os.close(fd)
+        return engines.Done("", 0, 0, 0)
+
+    options = frozenset(["--timingCacheFile"])
+    engines.find = lambda: "trtexec"
+    engines.ask = lambda path: trtexec.Program(path, "10.3.0", options)
+    engines.call = build
+    recipe = os.path.join(os.path.dirname(board.root), "recipe")
+    os.makedirs(recipe)
+    with open(os.path.join(recipe, "model.onnx"), "w") as file:
+        file.write("a model")
+    with open(os.path.join(recipe, "recipe.json"), "w") as file:
+        json.dump({"schema": 1, "arguments": [trtexec.MODEL, trtexec.ENGINE]}, file)
+    board.ask("open_app", {"app": "cam", "who": "tester", "mode": "write"})
+    release = board.bring("a")["release"]
+    kept = os.path.join(board.root, "apps/cam/releases", release, "engines")
+    timings = os.path.join(board.root, "cache", "tensorrt")
+    made = engines.ensure(recipe, kept, timings)
+    board.disk.answered("an engine")
+    assert made.fresh
+    assert os.path.isfile(made.path)
+    assert len(os.listdir(timings)) == 1
+    assert not engines.ensure(recipe, kept, timings).fresh
+    board.disk.answered("an engine that was there")
+
+
 def bootstrap(board: Board) -> None:
     """The helper itself is brought."""
     program, data = board.given["bootstrap"], b"the helper"
@@ -454,7 +490,9 @@ def at_boot(board: Board) -> None:
     assert board.ask("recover_at_boot", {"keep": False})["unit"] is None
 
 
-SCENARIOS: list[Callable[[Board], None]] = [everyday, damaged, without_links, large, bootstrap, at_boot]
+SCENARIOS: list[Callable[[Board], None]] = [
+    everyday, damaged, without_links, large, engine, bootstrap, at_boot,
+]  # fmt: skip
 
 
 def main(package: str, requests: str, root: str, wanted: str) -> int:
