@@ -1,7 +1,7 @@
 """The releases of an app: staged from the store, read back, kept, thrown away.
 
     releases/<id>/  manifest.json  envelope.json  envelope.sig  binding.json  selftest.json
-                    golden/golden.npz  the files
+                    golden/golden.npz  engines/  the files
 
 A folder under releases/ is whole: it got there by one rename, after all in it was durable and read back.
 """

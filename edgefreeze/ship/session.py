@@ -267,7 +267,9 @@ def self_test(helper: Helper, release: Release, *, threads: int, progress: Progr
     Raises Failure selftest-failed where one does not compute what the model computes; the release is not
     active then, and is thrown away there.
     """
-    progress.step("selftest", "self-test on the device")
+    building = any(artifact.built_there for artifact in release.artifacts)
+    first = "; it builds an engine first, which may take long" if building else ""
+    progress.step("selftest", f"self-test on the device{first}")
     app = release.manifest["app"]
     result = helper.request("selftest", {"app": app, "release": release.id, "threads": threads})
     return require_passed(helper, release, result)
