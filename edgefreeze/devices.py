@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,10 +137,7 @@ def without_device(content: str, name: str, where: str) -> str:
 
 
 def _devices(content: str, where: str) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(content).get("devices", {})
-    except tomllib.TOMLDecodeError as error:
-        raise Failure("config-syntax", f"{where} is not valid TOML: {error}", found=str(error)) from None
+    found = toml.loads(content, where).get("devices", {})
     return found if isinstance(found, dict) else {}
 
 

@@ -166,6 +166,10 @@ def load(folder: Path | None = None) -> Config:
             check_destination(entry.host, f"{file}: devices.{name}.host")
         if entry.service is not None:
             check_service(entry.service, f"{file}: devices.{name}")
+    for key in ("model", "samples", "calibration", "targets", "wheels"):
+        _check_path(getattr(config, key), f"{file}: {key}")
+    if config.signing is not None:
+        _check_path(config.signing.key, f"{file}: signing.key")
     if config.app is not None:
         check_name(config.app, f"{file}: app")
     if config.service is not None:
@@ -185,8 +189,27 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def _check_path(value: str | None, where: str) -> None:
+    """Raises Failure config-value for what no path can be: a home folder of nobody's, a NUL in it."""
+    try:
+        if value is not None:
+            Path(value).expanduser().exists()
+    except (RuntimeError, ValueError) as error:
+        raise Failure("config-value", f"{where}: no path: {error}", expected="a path", found=value) from None
+    except OSError:
+        return  # too long, or not to be looked into: whoever opens it says so
+
+
 def check_service(service: Service, where: str) -> None:
-    """Raises Failure config-value where the health check's address is none."""
+    """Raises Failure config-value where the health check's address is none, or an argument cannot be one."""
+    for key, words in (("restart", service.restart), ("health", service.health)):
+        if len(words) > 100 or any(not 0 < len(word) <= 4096 or "\0" in word for word in words):
+            raise Failure(
+                "config-value",
+                f"{where}: service.{key}",
+                expected="at most 100 arguments, none of them empty",
+                found=repr(words)[:500],
+            )
     url = service.health_url
     if url is not None and not re.fullmatch(r"https?://\S{1,1900}", url):
         raise Failure("config-value", f"{where}: service.health_url", expected="http://…", found=url)

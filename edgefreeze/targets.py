@@ -329,14 +329,17 @@ def _check_formats(wanted: tuple[Format, ...], where: str) -> None:
             formats.require_precision(entry.format, entry.resolved)
         except Failure as failure:
             raise Failure(
-                "config-value", f"{where}: {failure.message}", expected=failure.expected, found=failure.found
+                "config-value",
+                f"{where}: formats: {failure.message}",
+                expected=failure.expected,
+                found=failure.found,
             ) from None
         if entry.opset is not None and entry.format != "onnx":
             raise Failure("config-value", f"{where}: opset is ONNX's", expected="none", found=entry.key)
         if entry.key in seen:
             raise Failure(
                 "config-value",
-                f"{where}: {entry.key} is there twice",
+                f"{where}: formats: {entry.key} is there twice",
                 expected="each format once a precision",
             )
         seen.add(entry.key)

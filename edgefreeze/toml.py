@@ -13,6 +13,8 @@ from edgefreeze.errors import Failure, nearest
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+MOST_LEVELS = 32
+"""Of tables and lists in each other; no file of ours has more than five."""
 _HEADER = re.compile(r"^\s*\[{1,2}\s*([^\]]+?)\s*\]{1,2}")
 _KEY = re.compile(r"^\s*([A-Za-z0-9_.\"'-]+)\s*=")
 _UNKNOWN = re.compile(r"unknown field `(?P<key>[^`]*)`(?: - at `\$(?P<path>[^`]*)`)?")
@@ -30,7 +32,7 @@ def read(path: Path, schema: type[T]) -> T:
 
 def parse(text: str, where: str, schema: type[T]) -> T:
     """As read(), from a text; `where` names it in errors."""
-    return decode(_loads(text, where), text, where, schema)
+    return decode(loads(text, where), text, where, schema)
 
 
 def table(path: Path) -> tuple[str, dict[str, Any]]:
@@ -39,7 +41,7 @@ def table(path: Path) -> tuple[str, dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Failure("config-syntax", f"{path} cannot be read: {error}", found=str(error)) from None
-    return text, _loads(text, str(path))
+    return text, loads(text, str(path))
 
 
 def decode(data: dict[str, Any], text: str, where: str, schema: type[T]) -> T:
@@ -50,11 +52,38 @@ def decode(data: dict[str, Any], text: str, where: str, schema: type[T]) -> T:
         raise _explain(str(error), text, where, schema) from None
 
 
-def _loads(text: str, where: str) -> dict[str, Any]:
+def loads(text: str, where: str) -> dict[str, Any]:
+    """A TOML text's content as plain values; `where` names it in errors. Raises Failure config-syntax."""
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise _too_deep(where) from None
     except tomllib.TOMLDecodeError as error:
         raise Failure("config-syntax", f"{where} is not valid TOML: {error}", found=str(error)) from None
+    except ValueError:  # Python reads no integer of more than 4300 digits
+        digits = re.search(r"[0-9_]{4000}", text)
+        line = text.count("\n", 0, digits.start() if digits else 0) + 1
+        raise Failure("config-syntax", f"{where}, line {line}: a number has too many digits") from None
+    level: list[Any] = [found]
+    for _ in range(MOST_LEVELS):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise _too_deep(where)
+    return found
+
+
+def _inside(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+def _too_deep(where: str) -> Failure:
+    return Failure(
+        "config-syntax",
+        f"{where}: its tables or lists are nested too deeply",
+        expected=f"at most {MOST_LEVELS} levels",
+    )
 
 
 def _explain(problem: str, text: str, where: str, schema: type[msgspec.Struct]) -> Failure:
@@ -73,7 +102,9 @@ def _explain(problem: str, text: str, where: str, schema: type[msgspec.Struct]) 
     match = _AT.match(problem)
     assert match is not None  # the pattern matches any text
     steps = _steps(match["path"] or "")
-    key = steps.pop() if steps and isinstance(steps[-1], str) else ""
+    while steps and (steps[-1] == "*" or isinstance(steps[-1], int)):
+        steps.pop()  # an entry of a list, or of a table whose keys are free: that one's own key is named
+    key = steps.pop() if steps else ""
     place = f"{where}, line {_line(text, steps, str(key))}"
     what = match["what"]
     expected = re.match(r"Expected `([^`]*)`, got `([^`]*)`", what)

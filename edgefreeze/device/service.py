@@ -95,6 +95,7 @@ def _unhealthy(plan: Plan, where: Where, left_s: float) -> Optional[str]:
     """Why the service is not well, None where it is."""
     if plan["health"]:
         return _run(plan["health"], left_s, where)
+    import http.client
     import urllib.request  # a fifth of the helper's start, and few services need it
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -102,8 +103,8 @@ def _unhealthy(plan: Plan, where: Where, left_s: float) -> Optional[str]:
         with opener.open(plan["health_url"], timeout=left_s) as answer:
             answer.read(KEPT_OUTPUT)
             return None
-    except (OSError, ValueError) as error:  # URLError and HTTPError are OSErrors
-        return "%s: %s" % (plan["health_url"], error)
+    except (OSError, ValueError, http.client.HTTPException) as error:  # URLError and HTTPError are OSErrors
+        return "%s: %s" % (plan["health_url"], str(error) or type(error).__name__)
 
 
 def _run(argv: List[str], timeout_s: float, where: Where) -> Optional[str]:

@@ -3,6 +3,7 @@
 import http.server
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -165,6 +166,35 @@ def test_health_over_http(start: Any, made: Any, hook: list[str], root: Path, lo
     error = helper.refuse("activate", ask(one, health_url=url, deadline_s=0.3))
     assert error["code"] == "health-failed"
     assert "refused" in error["message"]
+    assert look.current(root) == two.id
+
+
+def test_an_answer_that_is_no_http_is_not_well_yet(
+    start: Any, made: Any, hook: list[str], root: Path, look: Any
+) -> None:
+    """Something else listens until the service does; and a port that is none."""
+    server = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+    def answer() -> None:
+        for said in (
+            b"SSH-2.0-x\r\n",
+            b"",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx",
+            b"HTTP/1.0 200 OK\r\n\r\n",
+        ):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(said)
+
+    threading.Thread(target=answer, daemon=True).start()
+    with server:
+        helper, one, two = staged(start, made, hook)
+        assert switch(helper, two, health_url=url, successes=1)["active"] == two.id
+    error = helper.refuse("activate", ask(one, health_url="http://127.0.0.1:port/", deadline_s=0.3))
+    assert error["code"] == "health-failed"
+    assert "nonnumeric port" in error["message"]
     assert look.current(root) == two.id
 
 
