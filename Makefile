@@ -6,7 +6,7 @@ PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 ALONE := tests/test_demo.py tests/deploy/test_lab.py tests/lab tests/device/test_duel.py tests/deploy/test_bench.py
 
-.PHONY: demo test test-fast test-all test-faults check lock clean
+.PHONY: demo test test-fast test-all test-faults fuzz check lock clean
 
 demo: $(READY)  ## the main job on this machine: train, freeze, prove, ship, prove again, measure
 	@$(BIN)/python -m edgefreeze.demo
@@ -27,6 +27,9 @@ test-all: $(READY)  ## everything, the slow ones too
 test-faults: $(READY)  ## every fault there is (an hour or two); FAULTS="--shard 1/4 --results faults.jsonl" and the like
 	$(BIN)/python -m tests.faults $(FAULTS)
 	$(BIN)/python -m tests.faults.mutations
+
+fuzz: $(READY)  ## each parser of what others wrote, for two minutes each; FUZZ="manifest --seconds 600" and the like
+	$(BIN)/python -m tests.fuzzing $(FUZZ)
 
 check: $(READY)  ## types and style
 	$(BIN)/python -m mypy

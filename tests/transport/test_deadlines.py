@@ -26,7 +26,7 @@ import pytest
 
 from edgefreeze.cli import main
 from edgefreeze.device import tensors
-from edgefreeze.transport import pyz, ssh
+from edgefreeze.transport import client, pyz, ssh
 from tests.faults import check
 from tests.faults.cases import impatient, linking_copy
 from tests.faults.connection import through
@@ -49,6 +49,7 @@ ELSEWHERE = {"bisect"}
 MOST_S = 25.0
 """The shortened deadlines are three seconds in a row at most; the rest is for the machine, with a dozen at once."""
 AT_ONCE = 8
+ROOT = Path(main.__file__).parents[2]
 
 
 def talking(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
@@ -65,6 +66,18 @@ def talking(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]
 
 def test_no_command_that_talks_to_a_device_is_left_out() -> None:
     assert set(talking(main.cli)) - ELSEWHERE | {"devices list"} == set(COMMANDS)
+
+
+def test_the_deadlines_are_those_that_are_stated() -> None:
+    (said,) = [
+        " ".join(entry.split())
+        for entry in (ROOT / "docs/commands.md").read_text().split("\n- ")
+        if entry.startswith("No command waits for ever")
+    ]
+    assert f"{ssh.CONNECT_TIMEOUT_S:.0f} s for the SSH handshake" in said
+    assert f"{ssh.AUTH_TIMEOUT_S:.0f} s for authentication" in said
+    assert f"{client.GREETING_S:.0f} s for the helper's greeting" in said
+    assert f"{client.SILENCE_S:.0f} s for the next sign of life" in said
 
 
 @pytest.fixture(scope="module")
