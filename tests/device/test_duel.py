@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -427,6 +427,69 @@ def test_a_core_kept_busy_half_way_is_named(
             hog.kill()
             hog.wait()
     assert "processors busy from" in found(result)["busy"]
+
+
+@pytest.fixture
+def group() -> Iterator[tuple[Path, Callable[[float], None]]]:
+    """A control group of the test's, and what limits it to so many processors; cgroup v2, or v1's cpu."""
+    top = Path("/sys/fs/cgroup")
+    second = (
+        "cpu" in (top / "cgroup.subtree_control").read_text().split()
+        if (top / "cgroup.procs").exists()
+        else False
+    )
+    folder = (top if second else top / "cpu") / f"edgefreeze-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+
+    def limit(processors: float) -> None:
+        if second:
+            (folder / "cpu.max").write_text(f"{int(processors * 100_000)} 100000")
+        else:
+            (folder / "cpu.cfs_quota_us").write_text(str(int(processors * 100_000)))
+
+    yield folder, limit
+    deadline = time.monotonic() + 10
+    while (folder / "cgroup.procs").read_text():
+        assert time.monotonic() < deadline, "something stayed in the group"
+        time.sleep(0.1)
+    folder.rmdir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["half-way", "from the beginning"])
+def test_a_real_quota_is_noticed_and_named(start: Any, release: Any, group: Any, when: str) -> None:
+    """The kernel's own: the helper is in a control group of which a fifth of a processor is left."""
+    folder, limit = group
+    helper, both = start(), release(saved_model={"ms": 2.0}, b={"ms": 2.0})
+    (folder / "cgroup.procs").write_text(str(helper.process.pid))
+    both.stage(helper)
+    plan = planned("saved_model", "b", min_samples=400)
+    collector = Collector(plan=plan)
+    if when != "half-way":
+        limit(0.2)
+    number = helper.send("bench", {**both.named, "plan": plan.as_args()})
+    blocks = 0
+    while "event" in (message := protocol.read_message(helper.stdout)):
+        assert message["id"] == number
+        event = message["event"]
+        blocks += event["kind"] == "block"
+        if event["kind"] != "heartbeat":
+            collector.add(event)
+        else:
+            beat(helper)
+        if blocks == 20 and when == "half-way":
+            limit(0.2)
+    result = collector.result(ABOUT, parity=message["result"]["checks"])
+    said = found(result)["quota"]
+    if when == "half-way":
+        assert "the CPU quota changed from none to 0.2 processors after" in said
+    else:
+        assert re.search(r"the CPU quota of 0.2 processors held them back for \d", said)
+    assert (result.comparisons[0].verdict, result.comparisons[0].reason) == ("invalid", said)
+    helper.close()
 
 
 def test_a_board_that_says_it_throttles(
