@@ -38,6 +38,7 @@ from edgefreeze import (
 )
 from edgefreeze.bench.comparing import Compared
 from edgefreeze.bench.result import DuelResult
+from edgefreeze.bug_report import BugReport
 from edgefreeze.cli.main import cli
 from edgefreeze.deploy import Outcome
 from edgefreeze.difference.bisecting import Bisection
@@ -149,6 +150,8 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze results show": ("result",),
     "edgefreeze results export": ("to", "path", "text"),
     "edgefreeze results recover": ("results",),
+    "edgefreeze completion": ("shell", "script"),
+    "edgefreeze bug-report": tuple(f.name for f in dataclasses.fields(BugReport)),
     "edgefreeze status": _returned(operate.status),
     "edgefreeze run": _returned(operate.infer),
     "edgefreeze rollback": _returned(operate.rollback),

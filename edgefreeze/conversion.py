@@ -10,9 +10,8 @@ from typing import Any
 
 import msgspec
 
-from edgefreeze import cache
+from edgefreeze import cache, logs
 from edgefreeze.errors import Failure, nearest
-from edgefreeze.inventory import state_root
 from edgefreeze.progress import Progress
 from edgefreeze.targets import Format, Freeze
 from edgefreeze.types import Conversion
@@ -137,7 +136,7 @@ def convert(
         if known is not None:
             progress.step("cache", "nothing changed: taking what an earlier build made and proved")
             return known, True
-    result = client.run(asked, on_event=stages(progress), log=log_file(log), timeout_s=LONGEST_S)
+    result = client.run(asked, on_event=stages(progress), log=logs.new(log), timeout_s=LONGEST_S)
     conversion = replace(
         msgspec.convert(result, Conversion, strict=False), labels=options.labels, normalise=options.normalise
     )
@@ -185,12 +184,3 @@ def stages(progress: Progress) -> Callable[[dict[str, Any]], None]:
             progress.step(name, _STAGES.get(name, name) + detail)
 
     return on_event
-
-
-def log_file(name: str) -> Path:
-    """A new log in the host's state folder, named by time; the newest 50 are kept."""
-    folder = state_root() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.glob("*.log"))[:-50]:
-        old.unlink(missing_ok=True)
-    return folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.monotonic_ns() % 10**6:06d}-{name}.log"

@@ -38,7 +38,7 @@ LAYERS = [
     {"trust"},
     {"devices", "report"},
     {"benching"},
-    {"operate", "drafting", "schemas", "doctor"},
+    {"operate", "drafting", "schemas", "doctor", "bug_report"},
     {"packing", "preparing"},
     {"deploy"},
     {"build", "exporting", "inspection", "difference"},
@@ -48,10 +48,10 @@ LAYERS = [
     {"transport", "release", "bench"},
     {"runtimes"},
     {"targets"},
-    {"sightings"},
+    {"sightings", "logs"},
     {"inventory", "inheritance"},
     {"progress", "toml", "calibration"},
-    {"types", "formats", "errors", "text", "device"},
+    {"types", "formats", "errors", "text", "stack", "device"},
 ]
 """Each room imports from its own and from those below it, never from those above."""
 

@@ -39,6 +39,8 @@ COMMANDS = {
     "release": "A release as one file, for a USB stick.",
     "series": "Several commands over one connection.",
     "targets": "The kinds of boards that are known.",
+    "completion": "A script that completes commands and options in bash, zsh or fish.",
+    "bug-report": "Facts for a report of a defect, without names, addresses and paths.",
 }
 """Every command with its short help: the list must not cost an import."""
 
@@ -54,7 +56,7 @@ class Lazy(click.Group):
         """Import the command's file."""
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"edgefreeze.cli.{name}").command
+        command: click.Command = importlib.import_module(f"edgefreeze.cli.{name.replace('-', '_')}").command
         return command
 
     def resolve_command(
@@ -75,12 +77,31 @@ class Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _versions(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    """edgefreeze's version, and those of what is installed of its stack, without importing any of it."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from edgefreeze import stack
+
+    click.echo(f"edgefreeze, version {__version__}")
+    for package, version in stack.versions().items():
+        click.echo(f"  {package} {version}")
+    ctx.exit()
+
+
 @click.group(
     cls=Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example:  edgefreeze deploy saved_model/ --target pi4 --host pi@cam1",
 )
-@click.version_option(__version__, prog_name="edgefreeze")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_versions,
+    help="Show the versions of edgefreeze and of what it works with, and exit.",
+)
 def cli() -> None:
     """Deploy a trained TensorFlow model to an edge board, and prove it there.
 
@@ -96,16 +117,22 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns the exit status. Everything that goes wrong ends here."""
+    from edgefreeze import logs
     from edgefreeze.cli import output
 
     # Known before click has parsed anything, so that a usage error is JSON too where JSON was asked for.
     rest = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json, debug = "--json" in rest, "--debug" in rest
     command = next((a for a in arguments if a in COMMANDS), "")
+    log = logs.begin(command, arguments)
+    status = 1
     try:
         result: Any = cli.main(args=arguments, prog_name="edgefreeze", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        status = result if isinstance(result, int) else 0
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
-        return output.fail(error, command=command, as_json=as_json, debug=debug)
+        status = output.fail(error, command=command, as_json=as_json, debug=debug)
+    finally:
+        log.end(status)
+    return status

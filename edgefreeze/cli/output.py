@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgefreeze import errors
+from edgefreeze import errors, logs
 from edgefreeze.errors import Failure
 from edgefreeze.text import clean
 
@@ -45,19 +46,34 @@ def fail(error: BaseException, *, command: str, as_json: bool, debug: bool) -> i
     failure = _as_failure(error)
     if failure is None:
         return 0
+    log = _logged(failure, error)
     if as_json:
         head = {"schema": SCHEMA, "command": command, "ok": False}
-        _print({**head, **failure.fields, "error": failure.as_json()})
+        _print({**head, **failure.fields, "error": failure.as_json(), "log": log})
     else:
-        click.echo(text_of(failure), err=True)
+        click.echo(text_of(failure, log), err=True)
     if debug:
         if failure.detail:
             click.echo(clean_lines(failure.detail), err=True)
         if failure.code not in ("usage", "interrupted"):
-            import traceback
-
             traceback.print_exception(error, file=sys.stderr)
     return failure.exit_status
+
+
+def _logged(failure: Failure, error: BaseException) -> str | None:
+    """Keep the error in the run's log; the log's path. None where the run had not begun to do anything, but
+    for a defect of edgefreeze."""
+    log = logs.current
+    if log.path is None and failure.code != "internal":
+        return None
+    log.line(f"error: {failure.message}  [{failure.code}]")
+    for name in ("expected", "found", "device_state", "detail"):
+        for line in str(getattr(failure, name) or "").splitlines():
+            log.line(f"{name}: {line}")
+    if failure.code == "internal":
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            log.line(line)
+    return None if log.path is None else str(log.path)
 
 
 def _as_failure(error: BaseException) -> Failure | None:
@@ -91,7 +107,7 @@ def _as_failure(error: BaseException) -> Failure | None:
     )
 
 
-def text_of(failure: Failure) -> str:
+def text_of(failure: Failure, log: str | None = None) -> str:
     """An error for a terminal: what failed, then what was expected and found, and what to type next."""
     from click import style as styled
 
@@ -114,6 +130,7 @@ def text_of(failure: Failure) -> str:
         ("retry", retry),
         ("cure", None if failure.next else errors.CODES[failure.code].cure),
         ("next", failure.next),
+        ("log", log),
     )
     for label, value in rows:
         if value:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgefreeze import logs
 from edgefreeze.progress import Progress, Silent
 from edgefreeze.text import clean, duration
 
@@ -121,12 +122,41 @@ class _Quiet(Silent):
         """Nothing to tidy."""
 
 
-def show(*, as_json: bool, quiet: bool) -> Lines | Live | _Quiet:
+class Logged:
+    """Shows progress, and keeps what is told in the run's log."""
+
+    def __init__(self, shown: Lines | Live | _Quiet) -> None:
+        self._shown = shown
+
+    def __enter__(self) -> Logged:
+        self._shown.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shown.__exit__(kind, error, trace)
+
+    def step(self, name: str, text: str, total_bytes: int | None = None) -> None:
+        """As Progress.step."""
+        logs.current.line(f"{name}: {text}")
+        self._shown.step(name, text, total_bytes)
+
+    def advance(self, count: int) -> None:
+        """As Progress.advance."""
+        self._shown.advance(count)
+
+    def note(self, text: str) -> None:
+        """As Progress.note."""
+        logs.current.line(f"note: {text}")
+        self._shown.note(text)
+
+
+def show(*, as_json: bool, quiet: bool) -> Logged:
     """What fits the occasion. Use it as a context manager."""
     if as_json or quiet:
-        return _Quiet()
-    return Live() if sys.stderr.isatty() else Lines()
+        return Logged(_Quiet())
+    return Logged(Live() if sys.stderr.isatty() else Lines())
 
 
-_: type[Progress] = Lines  # all three are Progress; the checker holds them to it
-__: type[Progress] = Live
+_: type[Progress] = Logged  # the checker holds it to that

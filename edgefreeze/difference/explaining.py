@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefreeze.conversion import log_file
+from edgefreeze import logs
 from edgefreeze.device.tensors import decode, encode
 from edgefreeze.difference import causes, cut, pairing, scales, variants
 from edgefreeze.difference.causes import Cause
@@ -136,7 +136,7 @@ def _tried(
             "output": end,
             "out": str(folder / "results.npz"),
         }
-        client.run(request, log=log_file("bisect"))
+        client.run(request, log=logs.new("bisect"))
         results = decode((folder / "results.npz").read_bytes())
     best: tuple[float, variants.Variant] | None = None
     unchanged = _off(results.get("0"), against)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefreeze.conversion import log_file, stages
+from edgefreeze import logs
+from edgefreeze.conversion import stages
 from edgefreeze.device.tensors import decode, decode_golden, encode, encode_golden
 from edgefreeze.difference.places import Here, Place, There, released
 from edgefreeze.errors import Failure
@@ -94,7 +95,7 @@ class Model:
                 cases = Path(folder) / "given.npz"
                 cases.write_bytes(encode_golden([(inputs, {}) for inputs, _ in given.cases]))
                 request["given"] = {"cases": str(cases), "inputs": described(given.inputs)}
-            result = client.run(request, on_event=stages(progress), log=log_file("verify"))
+            result = client.run(request, on_event=stages(progress), log=logs.new("verify"))
             return Answer(
                 inputs=matching.ends(result["inputs"]),
                 outputs=matching.ends(result["outputs"]),

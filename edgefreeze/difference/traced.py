@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgefreeze.conversion import log_file, stages
+from edgefreeze import logs
+from edgefreeze.conversion import stages
 from edgefreeze.device.tensors import decode_golden, encode_golden
 from edgefreeze.difference.places import Place
 from edgefreeze.difference.sides import Artifact, Model, dequantised, quantised, request_of
@@ -110,7 +111,7 @@ def _frozen(
         "formats": [{"format": "frozen_pb", "precision": "fp32"}],
         "freeze": {"optimize": "none", "lower_control_flow": False},
     }
-    result = client.run(request, on_event=stages(progress), log=log_file("bisect"))
+    result = client.run(request, on_event=stages(progress), log=logs.new("bisect"))
     found = msgspec.convert(result, Conversion, strict=False).artifacts[0]
     if found.path is None:
         raise Failure("freeze-refused", f"{side.path} cannot be frozen: {found.reason}", found=found.reason)
@@ -148,7 +149,7 @@ def traced(
         "cases": str(cases),
         "out": str(folder),
     }
-    there = client.run(request, log=log_file("bisect"))["there"]
+    there = client.run(request, log=logs.new("bisect"))["there"]
     values = Values(folder / VALUES, there, scales)
     yield Traced(name=name, kind=artifact.kind, graph=graph, values=values, scales=scales, message=message)
 
@@ -173,7 +174,7 @@ def there(
             path = folder / f"exposed{number}{path.suffix}"
             request = {"op": "expose", "runtime": artifact.runtime, "model": str(artifact.path.resolve()),
                        "out": str(path), "tensors": group, "names": _names(artifact)}  # fmt: skip
-            client.run(request, log=log_file("bisect"))
+            client.run(request, log=logs.new("bisect"))
         ends = tuple(
             Tensor(name=f"t{i}", tensor=n, dtype=here.graph.value(n).dtype or "float32", shape=None)
             for i, n in enumerate(group)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from edgefreeze.report import tables
 from edgefreeze.text import short
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def print_devices(console: Console, found: dict[str, Any]) -> None:
             escape(row["name"]), escape(row["target"]), escape(row["host"] or "this machine"),
             f"[{colour}]{escape(row['state'])}[/]", row["last_seen"] or "never", escape(apps) or "none",
         )  # fmt: skip
-    console.print(table)
+    tables.show(console, table)
 
 
 def print_hosts(console: Console, found: dict[str, Any]) -> None:
@@ -43,7 +44,7 @@ def print_hosts(console: Console, found: dict[str, Any]) -> None:
             escape(row["alias"]), escape(row["address"]) + via, escape(row["device"] or ""),
             escape(row["add"] or ""),
         )  # fmt: skip
-    console.print(table)
+    tables.show(console, table)
 
 
 def _table(*columns: str) -> Table:

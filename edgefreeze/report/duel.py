@@ -11,6 +11,7 @@ from edgefreeze.bench.gates import Judgement
 from edgefreeze.bench.plan import ACTIVE
 from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
 from edgefreeze.bench.statistics import Comparison
+from edgefreeze.report import tables
 from edgefreeze.report.tables import new_table
 from edgefreeze.text import ranges, short, size
 
@@ -50,7 +51,7 @@ def print_duel(console: Console, duel: DuelResult) -> None:
         row = duel_row(contestant, verdicts.get((contestant.format, contestant.threads)))
         more = [str(contestant.threads)] if several else []
         table.add_row(row[0], *more, *row[1:6], *(row[6:] if base else [row[7]]))
-    console.print(table)
+    tables.show(console, table)
     for comparison in duel.comparisons:
         if comparison.baseline.startswith(ACTIVE) or comparison.verdict == "invalid":
             console.print(escape(sentence(comparison, several=several)), style="dim")
@@ -87,7 +88,7 @@ def _print_operations(console: Console, name: str, operations: list[dict[str, An
             escape(str(operation.get("name", ""))[-60:]), escape(str(operation.get("type", ""))),
             ms(spent / 1e6), f"{spent / total:.0%}",
         )  # fmt: skip
-    console.print(table)
+    tables.show(console, table)
 
 
 def print_gates(console: Console, judged: Sequence[Judgement]) -> None:
@@ -106,7 +107,7 @@ def print_kept(console: Console, kept: Sequence[Kept]) -> None:
             entry.id[:8], escape(entry.app or ""), short(entry.release), escape(entry.device),
             entry.started or "", escape(" ".join(entry.contestants)), ", ".join(marks),
         )  # fmt: skip
-    console.print(table)
+    tables.show(console, table)
 
 
 def print_compared(console: Console, found: Compared) -> None:
@@ -118,7 +119,7 @@ def print_compared(console: Console, found: Compared) -> None:
                           title=f"{escape(part.candidate)} against {escape(part.baseline)}")  # fmt: skip
         for row in part.rows:
             table.add_row(*(escape(cell) for cell in row.cells))
-        console.print(table)
+        tables.show(console, table)
 
 
 def sentence(found: Comparison, *, several: bool = False) -> str:

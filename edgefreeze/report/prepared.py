@@ -8,6 +8,7 @@ import msgspec
 from rich.table import Table
 
 from edgefreeze.preparing import Preparation, Prepared
+from edgefreeze.report import tables
 from edgefreeze.text import duration, short, size
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def show(console: Console, found: Preparation) -> None:
             short(runtime.tree) if runtime.tree else "the device's own", _infers(runtime),
             ", ".join(runtime.formats),
         )  # fmt: skip
-    console.print(table)
+    tables.show(console, table)
     if not found.dry_run:
         host = "" if found.device == "local" else f" --host {found.device}"
         console.print(f"\n[bold]Next[/]\n  edgefreeze deploy MODEL --target {found.target}{host}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -17,3 +18,33 @@ def new_table(*columns: str, title: str | None = None) -> Table:
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     return table
+
+
+def show(console: Console, table: Table) -> None:
+    """Print a table so that every word of it can be read: lines are broken between words, and where the
+    terminal is too narrow for that, each row becomes a few lines of its own."""
+    from rich.cells import cell_len
+
+    cells = [[console.render_str(str(cell)) for cell in column.cells] for column in table.columns]
+    heads = [console.render_str(str(column.header)) for column in table.columns]
+    texts = [[head, *inner] for head, inner in zip(heads, cells, strict=True)]
+    least = [max((cell_len(w) for t in column for w in t.plain.split()), default=0) for column in texts]
+    most = [
+        max((cell_len(line) for t in column for line in t.plain.splitlines()), default=0) for column in texts
+    ]
+    spare = console.width - sum(least) - 3 * len(least)
+    if spare >= 0:
+        for column, narrow, wide in zip(table.columns, least, most, strict=True):
+            more = min(spare, wide - narrow)
+            column.width = narrow + more
+            spare -= more
+        console.print(table)
+        return
+    if table.title:
+        console.print(table.title, style="bold")
+    width = max(len(head) for head in heads[1:])
+    for row in zip(*cells, strict=True):
+        console.print(row[0], style="bold")
+        for head, cell in zip(heads[1:], row[1:], strict=True):
+            if cell.plain:
+                console.print(f"  {head.plain:<{width}} ", cell, sep="")

@@ -11,7 +11,7 @@ from edgefreeze.build import Built
 from edgefreeze.deploy import Outcome
 from edgefreeze.exporting import Exported
 from edgefreeze.release import signing
-from edgefreeze.report import boot
+from edgefreeze.report import boot, tables
 from edgefreeze.report.duel import print_duel, print_gates
 from edgefreeze.report.tables import new_table
 from edgefreeze.text import duration, short, size
@@ -78,7 +78,7 @@ def print_build(console: Console, built: Built, folder: Path) -> None:
             *_errors(artifact.parity),
             *scores,
         )
-    console.print(table)
+    tables.show(console, table)
     for artifact in built.conversion.artifacts:
         if artifact.status != "verified":
             console.print(f"[dim]{artifact.key}: {artifact.reason}[/]")
@@ -223,7 +223,7 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
                 short(release["release"]), role, release["created"] or "", release["target"] or "",
                 size(release["bytes"] or 0), _formats(release),
             )  # fmt: skip
-        console.print(table)
+        tables.show(console, table)
     if found["disk_free_bytes"] is not None:
         console.print(
             f"[dim]{size(found['store_bytes'] or 0)} of ours, {size(found['disk_free_bytes'])} free[/]"
