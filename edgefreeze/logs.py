@@ -61,15 +61,18 @@ class Run:
         if self._stream is None:
             path = new(self._command or "run", RUNS)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            self._stream, self.path = os.fdopen(descriptor, "w", encoding="utf-8"), path
+            # A name on a disk may be no UTF-8.
+            self._stream = os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace")
+            self.path = path
             self._stream.write(json.dumps(self._arguments) + "\n")
         self._stream.write(text)
         self._stream.flush()
 
     def end(self, status: int) -> None:
-        """Say how it ended, where there is a log."""
+        """Say how it ended, where there is a log. What a thread says later is not kept."""
         if self._stream is not None and not self._broken:
             self.line(f"exit status {status}")
+            self._broken = True
             self._stream.close()
 
 

@@ -74,6 +74,18 @@ def test_where_no_log_can_be_written_the_run_goes_on(
     assert "  log  " not in said
 
 
+def test_a_log_takes_any_name_and_nothing_after_its_end(place: Path) -> None:
+    log = logs.Run("bench", ["bench", "model-\udcff"])
+    log.line("loading model-\udcff")
+    log.end(0)
+    log.line("too late")
+    assert log.path is not None
+    first, second, last = log.path.read_text().splitlines()
+    assert json.loads(first) == ["bench", "model-\udcff"]
+    assert "udcff" in second
+    assert last.endswith("exit status 0")
+
+
 def test_a_defect_is_logged_with_its_traceback(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
