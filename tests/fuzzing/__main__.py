@@ -78,6 +78,10 @@ def _fuzz(name: str, seconds: int) -> int:
             capture_output=True,
             text=True,
             errors="replace",
+            env={
+                **os.environ,
+                "TMPDIR": scratch,
+            },  # libFuzzer ends the process, and nothing is tidied up there
         )
         said = done.stderr + done.stdout
         runs = re.findall(r"#(\d+)\s+DONE|Done (\d+) runs", said)

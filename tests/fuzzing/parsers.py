@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,9 +56,9 @@ def _envelope(data: bytes) -> None:
 
 @cache
 def _folder() -> Path:
-    return Path(
-        tempfile.mkdtemp(prefix="edgefreeze-fuzzing-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
-    )
+    folder = tempfile.mkdtemp(prefix="edgefreeze-fuzzing-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _state(data: bytes) -> None:
