@@ -14,7 +14,7 @@ ROOT = Path(edgefreeze.__file__).parent
 
 SHARED = {
     "protocol", "tensors", "parity", "errors", "child", "runtimes", "sshsig", "verification", "pack",
-    "readings", "tegra",
+    "readings", "tegra", "squeezed",
 }  # fmt: skip
 """Of edgefreeze.device, what the host imports: the wire, the tensors on it, the judgement, the codes, the
 handle on a runner and the runtimes, with which the host proves and runs artifacts just as the device does;

@@ -25,8 +25,8 @@ from tests.device.conftest import Made
 
 HERE = Path(__file__).parent
 DEVICE = Path(edgefreeze.device.__file__).parent
-CALLS = {"fsync", "fsync_path", "fsync_all", "require_synced", "rename"}
-SCENARIOS = ("everyday", "damaged", "without_links", "large", "engine", "bootstrap", "at_boot")
+CALLS = {"fsync", "fdatasync", "fsync_path", "fsync_all", "require_synced", "rename"}
+SCENARIOS = ("everyday", "damaged", "without_links", "large", "measured", "engine", "bootstrap", "at_boot")
 
 
 @dataclass(frozen=True)

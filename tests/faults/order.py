@@ -50,6 +50,7 @@ class Disk:
             "write",
             "ftruncate",
             "fsync",
+            "fdatasync",
             "rename",
             "link",
             "symlink",
@@ -89,6 +90,11 @@ class Disk:
         self.dirty.pop((found.st_dev, found.st_ino), None)
         self.changed.pop((found.st_dev, found.st_ino), None)
         self.moved_from.discard((found.st_dev, found.st_ino))
+
+    def _fdatasync(self, fd: int) -> None:
+        self.real["fdatasync"](fd)
+        found = os.fstat(fd)
+        self.dirty.pop((found.st_dev, found.st_ino), None)
 
     def _rename(self, source: str, target: str) -> None:
         if not self._garbage(target):
@@ -369,6 +375,18 @@ def large(board: Board) -> None:
     board.session.close()
 
 
+def measured(board: Board) -> None:
+    """A run's journal begins, and keeps what it is told."""
+    from edgefreeze.device.journal import Journal
+
+    written = Journal(board.root, "0123456789abcdef", {"app": "cam"})
+    board.disk.answered("a run that begins")
+    for kind in ("cold", "block", "end"):
+        written.event({"kind": kind})
+        board.disk.answered(f"its {kind}")
+    written.close()
+
+
 def engine(board: Board) -> None:
     """An engine is built of a recipe, and the next time taken as it is."""
     from edgefreeze.device import engines, trtexec
@@ -491,7 +509,7 @@ def at_boot(board: Board) -> None:
 
 
 SCENARIOS: list[Callable[[Board], None]] = [
-    everyday, damaged, without_links, large, engine, bootstrap, at_boot,
+    everyday, damaged, without_links, large, measured, engine, bootstrap, at_boot,
 ]  # fmt: skip
 
 

@@ -56,7 +56,9 @@ def test_the_answer_is_not_all_zeros_nor_all_passed_through() -> None:
     assert (proof.answer() == 0).sum() in (1, 2)
 
 
-@pytest.mark.parametrize("runtime", proof.models())
+@pytest.mark.parametrize(
+    "runtime", sorted(proof.models().keys() - {"tensorrt"})
+)  # that one has no board here
 def test_each_runtime_here_infers(helper: Helper, runtime: str) -> None:
     assert prove(helper, runtime).reason is None
 
