@@ -170,6 +170,7 @@ def rounds(contestants: dict[str, Run], count: int) -> dict[str, list[float]]:
     """Seconds of each, by round, in drawn order. The first round warms up and is not kept."""
     draw = random.Random(SEED)
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    os.sync()  # what others have left to be written is not ours to wait for
     for number in range(count + 1):
         for name in draw.sample(list(contestants), len(contestants)):
             started = time.perf_counter()
