@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from edgefreeze import inventory, targets, toml
+from edgefreeze.cli.main import COMMANDS
 from edgefreeze.errors import CODES
 
 from .pages import PAGES, ROOT, Block, blocks
@@ -45,6 +46,12 @@ def test_generated_parts_are_up_to_date(generator: ModuleType) -> None:
 def test_a_stale_part_is_noticed(generator: ModuleType) -> None:
     text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     assert generator.render(text.replace("`locked`", "`unlocked`")) == text
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = " ".join(row.split(" | ")[0] for row in text.splitlines() if row.startswith("| `edgefreeze "))
+    assert set(re.findall(r"`(?:edgefreeze )?([a-z-]+)`", rows)) == set(COMMANDS)
 
 
 def test_every_code_is_on_the_errors_page() -> None:
