@@ -48,7 +48,7 @@ def test_a_runtime_that_is_damaged_on_the_disk_is_brought_anew(site: Site) -> No
     check.converged(site)
 
 
-def test_what_is_active_already_takes_few_round_trips_and_its_self_test_is_on_record(
+def test_what_is_active_already_takes_one_round_trip_and_its_self_test_is_on_record(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tested = site.ship().selftest
@@ -59,14 +59,14 @@ def test_what_is_active_already_takes_few_round_trips_and_its_self_test_is_on_re
         asked.append(op)
         return request(self, op, *args, **how)
 
-    def several(self: Helper, asks: Any, *args: Any, **how: Any) -> list[dict[str, Any]]:
-        asked.append("+".join(op for op, _ in asks))
+    def several(self: Helper, asks: Any, *args: Any, **how: Any) -> list[dict[str, Any] | None]:
+        asked.append("+".join(ask.op for ask in asks))
         return requests(self, asks, *args, **how)
 
     monkeypatch.setattr(Helper, "request", one)
     monkeypatch.setattr(Helper, "requests", several)
     again = site.ship()
-    assert asked == ["probe", "open_app+has_tree", "missing", "stage+selftest+activate+prune"]
+    assert asked == ["probe", "open_app+has_tree+missing+stage+selftest+activate+prune"]
     assert (again.bytes_sent, again.bytes_saved) == (0, again.bytes_total)
     assert again.selftest == tested
     assert (again.active, again.previous) == (site.world.b.id, site.world.a.id)
