@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 PACKAGES = (
     "tensorflow",
     "tensorflow-cpu",
@@ -21,13 +23,13 @@ PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Installed packages of PACKAGES, Python first."""
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Those of these packages that are installed, Python first."""
     import importlib.metadata
     import platform
 
     found = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

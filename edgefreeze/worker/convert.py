@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import shutil
 import tempfile
 import time
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze import formats as facts
+from edgefreeze import stack
 from edgefreeze.device.tensors import encode_golden
 from edgefreeze.types import Artifact, Conversion, GoldenData, PassEffect
 from edgefreeze.worker import (
@@ -247,10 +246,4 @@ def versions() -> dict[str, str]:
     """The versions that decide what comes out."""
     import tensorflow as tf
 
-    found = {"python": platform.python_version(), "tensorflow": tf.__version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {**stack.versions(_PACKAGES), "tensorflow": tf.__version__}
