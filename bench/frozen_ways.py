@@ -27,7 +27,7 @@ import numpy as np
 from edgefreeze.freeze import Frozen, freeze
 from record import in_words, keep, machine
 
-from edgefreeze.bench.statistics import compare
+from edgefreeze.benchmark.statistics import compare
 from edgefreeze.device import parity
 from edgefreeze.device.runtimes import tf_frozen, tf_saved_model
 from edgefreeze.progress import Silent

@@ -36,11 +36,11 @@ from edgefreeze import (
     targets,
     trust,
 )
-from edgefreeze.bench.comparing import Compared
-from edgefreeze.bench.result import DuelResult
+from edgefreeze.benchmark.comparing import Compared
+from edgefreeze.benchmark.result import DuelResult
 from edgefreeze.bug_report import BugReport
 from edgefreeze.cli.main import cli
-from edgefreeze.deploy import Outcome
+from edgefreeze.deploying import Outcome
 from edgefreeze.difference.bisecting import Bisection
 from edgefreeze.difference.verifying import Comparison
 from edgefreeze.exporting import Exported

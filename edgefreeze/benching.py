@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgefreeze import accuracy, build, measuring, operate, runtimes
+from edgefreeze import accuracy, building, measuring, operate, runtimes
 from edgefreeze.accuracy import Accuracy, Evaluation
-from edgefreeze.bench import gates, store
-from edgefreeze.bench.gates import Gate, Judgement
-from edgefreeze.bench.plan import Effort, entrants_of
-from edgefreeze.bench.result import About, DuelResult
-from edgefreeze.build import Wish
+from edgefreeze.benchmark import gates, store
+from edgefreeze.benchmark.gates import Gate, Judgement
+from edgefreeze.benchmark.plan import Effort, entrants_of
+from edgefreeze.benchmark.result import About, DuelResult
+from edgefreeze.building import Wish
 from edgefreeze.conversion import Options
-from edgefreeze.deploy import Ask, weights, who
+from edgefreeze.deploying import Ask, weights, who
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.progress import Progress
@@ -216,7 +216,7 @@ def _staged(
     if active is not None and active[0] == release.id:
         active = None
     bring(request, helper, release, plans, facts, progress)
-    asked = {Format.of(name).key for name in request.wish.formats if name != build.AUTO}
+    asked = {Format.of(name).key for name in request.wish.formats if name != building.AUTO}
     keys = tuple(a.key for a in release.provable if a.key in able and (not asked or a.key in asked))
     if not keys:
         raise Failure("no-artifact", f"the release has none of {', '.join(sorted(asked))}")
@@ -241,10 +241,10 @@ def _release(
         return manifest.load(source), None
     app = request.app
     assert app is not None, "the command names it"
-    formats = build.wanted_formats(request.target, request.wish, request.options, progress)
+    formats = building.wanted_formats(request.target, request.wish, request.options, progress)
     choices = provision.choose(formats, request.target, facts, progress)
     formats = tuple(f for f in formats if runtimes.table().of_format(f.format) in choices)
-    built = build.build(
+    built = building.build(
         source, request.target, app=app, out=scratch / "release", progress=progress, wanted=formats,
         options=request.options, wish=request.wish,
     )  # fmt: skip

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import edgefreeze
-from edgefreeze.bench import store
-from edgefreeze.bench.events import Block
-from edgefreeze.bench.plan import DuelPlan, Effort, Entrant, duel
-from edgefreeze.bench.result import About, Collector, DuelResult, merged
+from edgefreeze.benchmark import store
+from edgefreeze.benchmark.events import Block
+from edgefreeze.benchmark.plan import DuelPlan, Effort, Entrant, duel
+from edgefreeze.benchmark.result import About, Collector, DuelResult, merged
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
 from edgefreeze.targets import Bench

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze import sightings
-from edgefreeze.deploy import who
+from edgefreeze.deploying import who
 from edgefreeze.device import tensors
 from edgefreeze.device.protocol import SHA256
 from edgefreeze.errors import Failure

@@ -23,9 +23,9 @@ from edgefreeze.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from edgefreeze.bench.gates import Gate
-    from edgefreeze.bench.plan import Effort
-    from edgefreeze.build import Wish
+    from edgefreeze.benchmark.gates import Gate
+    from edgefreeze.benchmark.plan import Effort
+    from edgefreeze.building import Wish
     from edgefreeze.conversion import Options
 
 

@@ -13,8 +13,8 @@ import click
 from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
-    from edgefreeze.bench.gates import Judgement
-    from edgefreeze.bench.result import DuelResult
+    from edgefreeze.benchmark.gates import Judgement
+    from edgefreeze.benchmark.result import DuelResult
 
 Command = Callable[..., Any]
 
@@ -113,7 +113,7 @@ def effort_options(function: Command) -> Command:
         cold_starts: int | None,
         **kwargs: Any,
     ) -> Any:
-        from edgefreeze.bench.plan import Effort
+        from edgefreeze.benchmark.plan import Effort
 
         if max_seconds is not None and max_seconds < min_seconds:
             raise Failure("usage", "--max-seconds is less than --min-seconds")
@@ -136,7 +136,7 @@ def gate_options(function: Command) -> Command:
 
     @functools.wraps(function)
     def call(*args: Any, required: tuple[str, ...], max_regress: float | None, **kwargs: Any) -> Any:
-        from edgefreeze.bench import gates
+        from edgefreeze.benchmark import gates
 
         wanted: list[gates.Gate] = [gates.parse(text) for text in required]
         if max_regress is not None:

@@ -13,7 +13,7 @@ from edgefreeze.cli.model_options import conversion_options, format_option, from
 from edgefreeze.cli.options import app_name, app_option, output_options, sign_option, target_options
 
 if TYPE_CHECKING:
-    from edgefreeze.build import Wish
+    from edgefreeze.building import Wish
     from edgefreeze.conversion import Options
     from edgefreeze.inventory import Config
     from edgefreeze.targets import Target
@@ -61,7 +61,7 @@ def command(
     MODEL is a SavedModel folder, a Keras file, a checkpoint or a frozen graph; default: the one of
     edgefreeze.toml. With nothing changed a second build takes what the first one made.
     """
-    from edgefreeze.build import build_into, wanted_formats
+    from edgefreeze.building import build_into, wanted_formats
     from edgefreeze.cli.progress import show
     from edgefreeze.release import signing
     from edgefreeze.report import text

@@ -40,7 +40,7 @@ def command(
     """
     import msgspec
 
-    from edgefreeze.bench import comparing, store
+    from edgefreeze.benchmark import comparing, store
     from edgefreeze.report import continuous, duel
 
     if len(results) < 2:

@@ -25,9 +25,9 @@ from edgefreeze.cli.options import (
 from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
-    from edgefreeze.bench.gates import Gate
-    from edgefreeze.bench.plan import Effort
-    from edgefreeze.build import Wish
+    from edgefreeze.benchmark.gates import Gate
+    from edgefreeze.benchmark.plan import Effort
+    from edgefreeze.building import Wish
     from edgefreeze.conversion import Options
 
 
@@ -90,7 +90,7 @@ def command(
     Whatever fails, the device goes on running what it ran.
     """
     from edgefreeze.cli.progress import show
-    from edgefreeze.deploy import Request, deploy
+    from edgefreeze.deploying import Request, deploy
     from edgefreeze.report import text
 
     if html is not None and (no_bench or dry_run):

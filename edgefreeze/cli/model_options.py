@@ -16,7 +16,7 @@ from edgefreeze.errors import Failure
 from edgefreeze.inventory import Config
 
 if TYPE_CHECKING:
-    from edgefreeze.build import Wish
+    from edgefreeze.building import Wish
     from edgefreeze.conversion import Options
 
 Command = Callable[..., Any]
@@ -198,7 +198,7 @@ def wish_options(function: Command) -> Command:
         no_tf: bool = False,
         **kwargs: Any,
     ) -> Any:
-        from edgefreeze.build import Wish
+        from edgefreeze.building import Wish
 
         wish: Wish = Wish(
             formats=formats,

@@ -23,7 +23,7 @@ from edgefreeze.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from edgefreeze.build import Wish
+    from edgefreeze.building import Wish
     from edgefreeze.conversion import Options
     from edgefreeze.inventory import Config
     from edgefreeze.packing import Brought
@@ -107,7 +107,7 @@ def _built(
     folder: Path,
     progress: Progress,
 ) -> Release:
-    from edgefreeze.build import build, wanted_formats
+    from edgefreeze.building import build, wanted_formats
 
     model, options = from_config(config, model, options, "release pack")
     wanted = wanted_formats(target, wish, options, progress)

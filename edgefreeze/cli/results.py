@@ -24,7 +24,7 @@ def list_(app: str | None, device: str | None, as_json: bool, quiet: bool, debug
     """All results, oldest first; also those of runs that were cut."""
     import msgspec
 
-    from edgefreeze.bench import store
+    from edgefreeze.benchmark import store
     from edgefreeze.report import duel
 
     found = store.listed(app, device)
@@ -40,7 +40,7 @@ def list_(app: str | None, device: str | None, as_json: bool, quiet: bool, debug
 @output_options
 def show(result: str, html: Path | None, as_json: bool, quiet: bool, debug: bool) -> None:
     """One RESULT again: a file, the first digits of a run, or "latest"."""
-    from edgefreeze.bench import store
+    from edgefreeze.benchmark import store
     from edgefreeze.report import duel
 
     found = store.find(result)
@@ -64,7 +64,7 @@ def show(result: str, html: Path | None, as_json: bool, quiet: bool, debug: bool
 @output_options
 def export(result: str, to: str, out: Path | None, as_json: bool, quiet: bool, debug: bool) -> None:
     """A RESULT as CSV (every sample), as pyperf's JSON, or as Prometheus' text for node_exporter."""
-    from edgefreeze.bench import exporting, store
+    from edgefreeze.benchmark import exporting, store
     from edgefreeze.errors import Failure
 
     text = exporting.export(store.find(result), to)

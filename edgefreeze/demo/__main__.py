@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 from edgefreeze import inventory, targets
-from edgefreeze.build import Wish
+from edgefreeze.building import Wish
 from edgefreeze.cli import output
 from edgefreeze.cli.progress import show
-from edgefreeze.deploy import Request, deploy
+from edgefreeze.deploying import Request, deploy
 from edgefreeze.errors import Failure
 from edgefreeze.report import text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
-from edgefreeze.bench.comparing import Compared
+from edgefreeze.benchmark.comparing import Compared
 
 _MARKS = {"faster": "🟢", "slower": "🔴", "no difference shown": "⚪", "invalid": "⚠️"}
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from edgefreeze.bench.gates import Judgement
-from edgefreeze.bench.plan import ACTIVE
-from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
-from edgefreeze.bench.statistics import Comparison
+from edgefreeze.benchmark.gates import Judgement
+from edgefreeze.benchmark.plan import ACTIVE
+from edgefreeze.benchmark.result import BASELINE, Contestant, DuelResult
+from edgefreeze.benchmark.statistics import Comparison
 from edgefreeze.report import tables
 from edgefreeze.report.tables import new_table
 from edgefreeze.text import ranges, short, size
@@ -18,9 +18,9 @@ from edgefreeze.text import ranges, short, size
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgefreeze.bench.comparing import Compared
-    from edgefreeze.bench.store import Kept
     from edgefreeze.benching import Outcome
+    from edgefreeze.benchmark.comparing import Compared
+    from edgefreeze.benchmark.store import Kept
 
 EMULATED = "EMULATED: these figures show that it runs, not how fast a device is"
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from edgefreeze.bench import statistics
-from edgefreeze.bench.gates import Judgement
-from edgefreeze.bench.result import BASELINE, Contestant, DuelResult
+from edgefreeze.benchmark import statistics
+from edgefreeze.benchmark.gates import Judgement
+from edgefreeze.benchmark.result import BASELINE, Contestant, DuelResult
 from edgefreeze.report import svg
 from edgefreeze.report.duel import EMULATED, interval, ms, start
 from edgefreeze.text import ranges, short, size

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgefreeze.build import Built
-from edgefreeze.deploy import Outcome
+from edgefreeze.building import Built
+from edgefreeze.deploying import Outcome
 from edgefreeze.exporting import Exported
 from edgefreeze.release import signing
 from edgefreeze.report import boot, tables

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgefreeze import cache, calibration, conversion, targets
-from edgefreeze.build import Wish, wanted_formats
+from edgefreeze.building import Wish, wanted_formats
 from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Silent

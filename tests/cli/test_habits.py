@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from edgefreeze.bench import store
+from edgefreeze.benchmark import store
 from edgefreeze.cli import main
-from tests.bench.made import made
+from tests.benchmark.made import made
 
 TARGETS = {"pi3", "pi4", "pi5", "pi-32"}
 ASK = {

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import edgefreeze.cache
-import edgefreeze.deploy
+import edgefreeze.deploying
 from edgefreeze import accuracy, targets
-from edgefreeze.build import Built, build
+from edgefreeze.building import Built, build
 from edgefreeze.cli import main
 from edgefreeze.progress import Silent
 from edgefreeze.release import manifest
@@ -85,7 +85,7 @@ def prebuilt(releases: dict[str, Built], monkeypatch: pytest.MonkeyPatch) -> Non
         # The target may be another one (other limits): the release is that of x86 in any case.
         return replace(built, release=manifest.load(out))
 
-    monkeypatch.setattr(edgefreeze.deploy, "build", ready)
+    monkeypatch.setattr(edgefreeze.deploying, "build", ready)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edgefreeze.bench import store
+from edgefreeze.benchmark import store
 
 from .conftest import Result
 

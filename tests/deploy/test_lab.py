@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgefreeze import inventory
-from edgefreeze.bench import store
+from edgefreeze.benchmark import store
 from edgefreeze.transport.client import connect
 from tests.lab_plugin import LabDevice
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefreeze.build import Built
+from edgefreeze.building import Built
 
 from .conftest import Result
 

@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgefreeze.bench.plan import DuelPlan, Effort, Entrant, duel
-from edgefreeze.bench.result import About, Collector, DuelResult, pair
-from edgefreeze.bench.store import recovered
+from edgefreeze.benchmark.plan import DuelPlan, Effort, Entrant, duel
+from edgefreeze.benchmark.result import About, Collector, DuelResult, pair
+from edgefreeze.benchmark.store import recovered
 from edgefreeze.device import journal, protocol, tensors
 from edgefreeze.device.duel import CHUNK_SAMPLES, Duel
 from edgefreeze.device.timing import LEAD_CALLS, MOST_SAMPLES, Spool

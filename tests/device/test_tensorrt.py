@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import edgefreeze.ship
-from edgefreeze.bench.plan import DuelPlan, Effort, Entrant, duel
-from edgefreeze.bench.result import About, Collector, DuelResult
+from edgefreeze.benchmark.plan import DuelPlan, Effort, Entrant, duel
+from edgefreeze.benchmark.result import About, Collector, DuelResult
 from edgefreeze.device import engines, tensors, trtexec
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.targets import Bench

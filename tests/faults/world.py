@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgefreeze import deploy, targets
+from edgefreeze import deploying, targets
 from edgefreeze.device import pack, tensors
 from edgefreeze.device.protocol import canonical
 from edgefreeze.inventory import Device, Service
@@ -289,7 +289,7 @@ class Site:
             pyz.build = whole
 
     def ship(self, release: Release | None = None, sign: bool | None = None) -> Any:
-        """What `deploy` does once a release is built: the order of deploy.py itself. Raises Failure."""
+        """What `deploy` does once a release is built: the order of deploying.py itself. Raises Failure."""
         signed = self.variant.signed or self.enrolled
         with self.connect() as helper:
             return self.ship_on(helper, release or self.world.b, signed if sign is None else sign)
@@ -299,7 +299,7 @@ class Site:
         target = _target()
         facts = session.probe(helper)
         session.require_board(target, facts, "board")
-        request = deploy.Request(
+        request = deploying.Request(
             model=Path("model"), app=APP, target=target, device=self.device(), bench=False,
             service=self.service, sign=self.key if sign else None, dry_run=self.dry_run,
         )  # fmt: skip
@@ -308,8 +308,8 @@ class Site:
             release=release, conversion=SimpleNamespace(golden=golden, artifacts=release.artifacts),
             evaluation=None, accuracy=(), cached=False,
         )  # fmt: skip
-        return deploy._ship(
-            request, helper, built, (self.world.plan,), facts, self.progress, deploy._Clock()  # type: ignore[arg-type]
+        return deploying.deliver(
+            request, helper, built, (self.world.plan,), facts, self.progress, deploying.Clock()  # type: ignore[arg-type]
         )  # fmt: skip
 
     def listing(self) -> set[str]:

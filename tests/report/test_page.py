@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from edgefreeze.bench import gates
-from edgefreeze.bench.quality import Finding
-from edgefreeze.bench.result import DuelResult
+from edgefreeze.benchmark import gates
+from edgefreeze.benchmark.quality import Finding
+from edgefreeze.benchmark.result import DuelResult
 from edgefreeze.report import svg
 from edgefreeze.report.html import page
-from tests.bench.made import made
+from tests.benchmark.made import made
 
 PARITY = {
     "ok": True, "max_abs": 1e-6, "max_rel": 1e-7,

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from edgefreeze.bench.choice import fastest
-from edgefreeze.bench.result import Contestant, DuelResult
+from edgefreeze.benchmark.choice import fastest
+from edgefreeze.benchmark.result import Contestant, DuelResult
 
 
 def contestant(name: str, ms: float, *, peak: int = 50_000_000, failed: str | None = None) -> Contestant:

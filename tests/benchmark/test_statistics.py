@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from edgefreeze.bench.statistics import (
+from edgefreeze.benchmark.statistics import (
     CONFIDENCE,
     ENOUGH,
     LEAST_ROUNDS,

@@ -2,8 +2,8 @@
 was.
 
 deploy() reads like the order of things. Each step stands in its own room: the device's facts
-(ship/session), packages (runtimes), the model (build), the plan (ship/plan), the duel (measuring), the gates
-(bench/gates).
+(ship/session), packages (runtimes), the model (building), the plan (ship/plan), the duel (measuring), the gates
+(benchmark/gates).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import msgspec
 
 from edgefreeze import accuracy, measuring, runtimes
 from edgefreeze.accuracy import Accuracy
-from edgefreeze.bench import choice, gates, quality
-from edgefreeze.bench.gates import Gate, Judgement
-from edgefreeze.bench.plan import Effort, entrants_of
-from edgefreeze.bench.result import About, DuelResult
-from edgefreeze.build import Built, Wish, build, wanted_formats
+from edgefreeze.benchmark import choice, gates, quality
+from edgefreeze.benchmark.gates import Gate, Judgement
+from edgefreeze.benchmark.plan import Effort, entrants_of
+from edgefreeze.benchmark.result import About, DuelResult
+from edgefreeze.building import Built, Wish, build, wanted_formats
 from edgefreeze.conversion import Options
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device, Service
@@ -113,7 +113,7 @@ class Outcome:
 
 def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None) -> Outcome:
     """Deploy. Raises Failure; the device then runs a whole, verified release or what it ran before."""
-    clock = _Clock()
+    clock = Clock()
     target, device = request.target, request.device
     # What the user gave is looked at before anything costs time.
     if request.wish.auto and not request.bench:
@@ -156,20 +156,21 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
                 )
             with clock("runtimes"):
                 plans = provision.plans(built.release, choices, facts, progress, request.sources)
-            outcome = _ship(request, helper, built, plans, facts, progress, clock)
+            outcome = deliver(request, helper, built, plans, facts, progress, clock)
     outcome.seconds = clock.seconds
     return outcome
 
 
-def _ship(
+def deliver(
     request: Request,
     helper: Helper,
     built: Built,
     plans: tuple[RuntimePlan, ...],
     facts: DeviceFacts,
     progress: Progress,
-    clock: _Clock,
+    clock: Clock,
 ) -> Outcome:
+    """What deploy() does once a release is built: ship, prove, measure, judge, switch. Raises Failure."""
     release, target = built.release, request.target
     with clock("plan"):
         opened = renewal.open_and_ask(
@@ -414,7 +415,7 @@ def _scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class _Clock:
+class Clock:
     """Seconds by stage."""
 
     def __init__(self) -> None:
@@ -422,6 +423,7 @@ class _Clock:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
+        """Add the seconds within to those of the stage."""
         started = time.monotonic()
         try:
             yield

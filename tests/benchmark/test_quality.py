@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgefreeze.bench.events import Block, Environment, Warmup
-from edgefreeze.bench.quality import Finding, findings
-from edgefreeze.bench.result import Collector
-from tests.bench.made import about, collected, plan_of
+from edgefreeze.benchmark.events import Block, Environment, Warmup
+from edgefreeze.benchmark.quality import Finding, findings
+from edgefreeze.benchmark.result import Collector
+from tests.benchmark.made import about, collected, plan_of
 
 PLAN = plan_of("saved_model", "tflite")
 

@@ -19,9 +19,9 @@ from typing import Protocol
 
 import numpy as np
 
-from edgefreeze.bench import statistics
-from edgefreeze.bench.plan import ACTIVE
-from edgefreeze.bench.result import Contestant, DuelResult, pair
+from edgefreeze.benchmark import statistics
+from edgefreeze.benchmark.plan import ACTIVE
+from edgefreeze.benchmark.result import Contestant, DuelResult, pair
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.types import DeviceFacts
 

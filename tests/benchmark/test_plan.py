@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefreeze.bench.plan import (
+from edgefreeze.benchmark.plan import (
     COLD_STARTS,
     LONG_START_S,
     ROUNDS,

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from edgefreeze import inventory
-from edgefreeze.bench.plan import DuelPlan
-from edgefreeze.bench.result import SCHEMA, About, Collector, DuelResult
+from edgefreeze.benchmark.plan import DuelPlan
+from edgefreeze.benchmark.result import SCHEMA, About, Collector, DuelResult
 from edgefreeze.errors import Failure
 from edgefreeze.text import clean
 

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgefreeze.bench import comparing, exporting, store
-from edgefreeze.bench.result import SCHEMA
+from edgefreeze.benchmark import comparing, exporting, store
+from edgefreeze.benchmark.result import SCHEMA
 from edgefreeze.errors import Failure
 from edgefreeze.report import continuous
-from tests.bench.made import about, collected, made, plan_of
+from tests.benchmark.made import about, collected, made, plan_of
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefreeze.accuracy import Accuracy
-from edgefreeze.bench import gates
-from edgefreeze.bench.plan import Entrant, duel
-from edgefreeze.bench.quality import Finding
-from edgefreeze.bench.statistics import percentile_bound_ms
+from edgefreeze.benchmark import gates
+from edgefreeze.benchmark.plan import Entrant, duel
+from edgefreeze.benchmark.quality import Finding
+from edgefreeze.benchmark.statistics import percentile_bound_ms
 from edgefreeze.errors import Failure
 from edgefreeze.targets import Bench
-from tests.bench.made import FACTS, about, collected, made
+from tests.benchmark.made import FACTS, about, collected, made
 
 
 @pytest.mark.parametrize(

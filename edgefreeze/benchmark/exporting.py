@@ -7,7 +7,7 @@ import io
 import json
 import re
 
-from edgefreeze.bench.result import DuelResult
+from edgefreeze.benchmark.result import DuelResult
 
 FORMATS = ("csv", "pyperf", "prometheus")
 

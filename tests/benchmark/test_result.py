@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgefreeze.bench.plan import duel, entrants_of
-from edgefreeze.bench.result import About, Collector, DuelResult
+from edgefreeze.benchmark.plan import duel, entrants_of
+from edgefreeze.benchmark.result import About, Collector, DuelResult
 from edgefreeze.errors import Failure
 from edgefreeze.targets import Bench
 from edgefreeze.types import DeviceFacts

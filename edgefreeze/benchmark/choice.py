@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgefreeze.bench import statistics
-from edgefreeze.bench.result import Contestant, DuelResult
+from edgefreeze.benchmark import statistics
+from edgefreeze.benchmark.result import Contestant, DuelResult
 from edgefreeze.text import size
 
 

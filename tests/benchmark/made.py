@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from edgefreeze.bench.plan import DuelPlan, Effort, Entrant, duel
-from edgefreeze.bench.result import About, Collector, DuelResult
+from edgefreeze.benchmark.plan import DuelPlan, Effort, Entrant, duel
+from edgefreeze.benchmark.result import About, Collector, DuelResult
 from edgefreeze.targets import Bench
 from edgefreeze.types import DeviceFacts
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgefreeze.bench import quality, statistics
-from edgefreeze.bench.events import SILENT, Block, Cold, Environment, Event, Failed, Warmup, parse
-from edgefreeze.bench.plan import ACTIVE, DuelPlan
-from edgefreeze.bench.quality import Finding
-from edgefreeze.bench.statistics import Comparison
+from edgefreeze.benchmark import quality, statistics
+from edgefreeze.benchmark.events import SILENT, Block, Cold, Environment, Event, Failed, Warmup, parse
+from edgefreeze.benchmark.plan import ACTIVE, DuelPlan
+from edgefreeze.benchmark.quality import Finding
+from edgefreeze.benchmark.statistics import Comparison
 from edgefreeze.text import clean
 from edgefreeze.types import DeviceFacts
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgefreeze.bench import statistics
-from edgefreeze.bench.result import Contestant, DuelResult
-from edgefreeze.bench.statistics import Comparison, Verdict
+from edgefreeze.benchmark import statistics
+from edgefreeze.benchmark.result import Contestant, DuelResult
+from edgefreeze.benchmark.statistics import Comparison, Verdict
 from edgefreeze.text import ranges, short
 
 SEED = 0

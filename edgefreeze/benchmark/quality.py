@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from edgefreeze.bench import statistics
-from edgefreeze.bench.events import Block, Environment, Warmup
+from edgefreeze.benchmark import statistics
+from edgefreeze.benchmark.events import Block, Environment, Warmup
 from edgefreeze.text import size
 
 WINDOW_S = 0.5
