@@ -2,8 +2,8 @@
 was.
 
 deploy() reads like the order of things. Each step stands in its own room: the device's facts
-(ship/session), packages (runtimes), the model (building), the plan (ship/plan), the duel (measuring), the gates
-(benchmark/gates).
+(ship/session), packages (runtimes), the model (building), the plan (ship/plan), the duel (measuring), the
+gates (benchmark/gates).
 """
 
 from __future__ import annotations
