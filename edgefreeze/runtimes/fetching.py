@@ -38,6 +38,8 @@ class Sources:
     """A folder of wheels and .deb files: nothing is asked of a network."""
     lock: Path | None = None
     """The project's lock; default: one in the cache."""
+    release: Path | None = None
+    """A release's folder, which keeps a lock of its own: it comes before the project's."""
     upgrade: bool = False
     """Resolve anew what the lock has."""
     mirror: str | None = None
@@ -100,17 +102,25 @@ def fetch(choice: Choice, facts: DeviceFacts, sources: Sources | None = None) ->
 
 
 def _pins(choice: Choice, python: str, platform: str, machine: str, sources: Sources) -> tuple[Pin, ...]:
-    lock = Lock(sources.lock or cache_root() / "runtimes" / FILE)
     assert choice.package is not None
     requirement = (*choice.requirement, *(f"{name} (Debian)" for name in choice.package.debian))
-    known = None if sources.upgrade else lock.find(requirement, python, platform)
-    if known is not None:
-        return known.pins
-    pins = wheels.resolve(choice.requirement, python, platform, sources.wheels)
-    if choice.package.debian:
-        pins += debian.resolve(choice.package.debian, python, machine, table().debian, _archive(sources))
-    lock.keep(Entry(requirement=requirement, python=python, platform=platform, pins=pins))
-    return pins
+    key = requirement, python, platform
+    project = Lock(sources.lock or cache_root() / "runtimes" / FILE)
+    own = None if sources.release is None else Lock(sources.release / FILE)
+    known = None
+    if not sources.upgrade:
+        known = (own and own.find(*key)) or project.find(*key)
+    if known is None:
+        pins = wheels.resolve(choice.requirement, python, platform, sources.wheels)
+        if choice.package.debian:
+            found = debian.resolve(choice.package.debian, python, machine, table().debian, _archive(sources))
+            pins += found
+        known = Entry(requirement=requirement, python=python, platform=platform, pins=pins)
+        project.keep(known)
+    # A release may lie where nobody can write; what it was put together from is then the project's to know.
+    if own is not None and own.find(*key) != known and os.access(own.path.parent, os.W_OK):
+        own.keep(known)
+    return known.pins
 
 
 def _archive(sources: Sources) -> debian.Archive:

@@ -1,5 +1,6 @@
 """Which files a runtime was put together from, so that the same release brings the same bytes next year: a
-file beside edgefreeze.toml, for version control, or else one in the cache. It names no hosts."""
+file in the release's folder, one beside edgefreeze.toml, for version control, or else one in the cache. It
+names no hosts."""
 
 from __future__ import annotations
 

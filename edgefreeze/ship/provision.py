@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from edgefreeze import runtimes
 from edgefreeze.errors import Failure
@@ -41,10 +42,12 @@ def plans(
     progress: Progress,
     sources: runtimes.Sources,
 ) -> tuple[RuntimePlan, ...]:
-    """The runtimes of a release's artifacts on a device, put together here where they are to be brought.
+    """The runtimes of a release's artifacts on a device, put together here where they are to be brought, of
+    what the release's own lock says.
 
     Raises Failure runtime-fetch.
     """
+    sources = replace(sources, release=release.folder)
     return tuple(
         plan(choices[name], facts, progress, sources)
         for name in dict.fromkeys(runtimes.table().of_format(a.format) for a in release.artifacts)

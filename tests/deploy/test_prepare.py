@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -79,41 +78,6 @@ def test_a_board_is_prepared_once_and_a_deployment_sends_the_model_alone(
     assert deployed.status == 0, deployed.out + deployed.err
     assert deployed.json["bytes_sent"] < 100_000
     lab_x86.sh("rm -rf ~/.edgefreeze")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("model", "target", "package"),
-    [
-        ("pi4", "pi4", "ai-edge-litert"),
-        ("pi4-bullseye", "pi4", "ai-edge-litert"),
-        ("pi4-trixie", "pi4", "ai-edge-litert"),
-        ("pi4-32bit", "pi-32", "tflite-runtime"),
-        ("pi4-32bit-bullseye", "pi-32", "tflite-runtime"),
-    ],
-)
-def test_every_emulated_pi_infers_with_what_is_brought(
-    model: str,
-    target: str,
-    package: str,
-    small: Path,
-    over_ssh: Callable[[LabDevice], str],
-    edgefreeze_: Run,
-    lab_device_factory: Callable[..., Any],
-) -> None:
-    with lab_device_factory(model) as board:
-        host = over_ssh(board)
-        found = edgefreeze_("prepare", "--host", host, "-t", target, "--format", "tflite", "--json")
-        assert found.status == 0, found.out + found.err
-        (runtime,) = found.json["runtimes"]
-        assert runtime["ok"]
-        assert package in runtime["packages"]
-        deployed = edgefreeze_(
-            "deploy", small / "small_a", "-t", target, "--app", "cam", "--host", host, "--format", "tflite",
-            "--json",
-        )  # fmt: skip
-        assert deployed.status == 0, deployed.out + deployed.err
-        assert deployed.json["selftest"][0]["ok"]
 
 
 @pytest.mark.slow

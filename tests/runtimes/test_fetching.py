@@ -94,6 +94,25 @@ def test_the_lock_of_the_cache_spares_asking_twice(tmp_path: Path, monkeypatch: 
     assert runtimes.fetch(CHOICE, PI4) == tree
 
 
+def test_a_release_keeps_its_packages_when_the_projects_lock_has_newer_ones(tmp_path: Path) -> None:
+    release, other = tmp_path / "release", tmp_path / "other"
+    for folder in (release, other):
+        folder.mkdir()
+    wheel(tmp_path / "wheels")
+    project = runtimes.Sources(wheels=tmp_path / "wheels", lock=tmp_path / "edgefreeze.lock")
+    first = runtimes.fetch(CHOICE, PI4, replace(project, release=release))
+    wheel(tmp_path / "wheels", "1.1")
+    newer = runtimes.fetch(CHOICE, PI4, replace(project, upgrade=True))
+    assert runtimes.fetch(CHOICE, PI4, replace(project, release=other)) == newer
+    assert runtimes.fetch(CHOICE, PI4, replace(project, release=release)) == first != newer
+    assert runtimes.fetch(CHOICE, PI4, project) == newer
+    assert (release / "edgefreeze.lock").is_file()
+
+    # On a stick that cannot be written the project's lock decides.
+    unwritable = replace(project, release=tmp_path / "gone")
+    assert runtimes.fetch(CHOICE, PI4, unwritable) == newer
+
+
 def test_a_lock_that_is_none_is_an_error(tmp_path: Path) -> None:
     lock = tmp_path / "edgefreeze.lock"
     lock.write_text("<<<<<<< ours")
