@@ -38,7 +38,7 @@ check: $(READY)  ## types and style
 
 lock: $(READY)  ## resolve requirements.lock anew; it names no hosts
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --no-header \
-	  --no-annotate pyproject.toml --extra convert --group demo --group dev -o requirements.lock
+	  --no-annotate pyproject.toml --extra demo --group dev -o requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "edgefreeze needs Python 3.11, 3.12 or 3.13 (with venv) on the PATH, or PYTHON=…"; exit 1; }

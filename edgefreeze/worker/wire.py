@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
@@ -50,7 +51,7 @@ def has_object_graph(saved_model: Path) -> bool | None:
     """Whether a saved_model.pb or .pbtxt is one of TensorFlow 2; None where it cannot be read."""
     if is_text(saved_model):
         return b"object_graph_def" in saved_model.read_bytes()
-    with saved_model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _mapped(saved_model) as data:
         try:
             graphs = _graphs(data)
             found = [number for start, end in graphs for number, _ in fields(data, start, end)]
@@ -61,14 +62,25 @@ def has_object_graph(saved_model: Path) -> bool | None:
 
 def graphs_in(saved_model: Path) -> int:
     """How many MetaGraphs a saved_model.pb has; 0 where it cannot be read, or is text."""
-    with saved_model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with _mapped(saved_model) as data:
         try:
             return len(_graphs(data))
         except WireError:
             return 0
 
 
-def _graphs(data: mmap.mmap) -> list[tuple[int, int]]:
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap | bytes]:
+    """A file's bytes, read where they are looked at. One of 0 bytes cannot be mapped."""
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+
+
+def _graphs(data: mmap.mmap | bytes) -> list[tuple[int, int]]:
     spans = [span for number, span in fields(data, 0, len(data)) if number == _META_GRAPHS]
     return [span for span in spans if not isinstance(span, int)]
 

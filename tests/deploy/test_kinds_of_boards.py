@@ -86,7 +86,7 @@ def test_the_old_tflite_runtime_infers_beside_numpy_1(
     """tflite-runtime 2.14 was built against NumPy 1: a target that asks for it gets both."""
     (tmp_path / "boards").mkdir()
     (tmp_path / "boards" / "older.toml").write_text(
-        'extends = "pi4"\nsummary = "A Pi with the old runtime"\n[runtimes]\nlitert = "==2.14.*"\n'
+        'extends = "generic-arm64"\nsummary = "A Pi with the old runtime"\n[runtimes]\nlitert = "==2.14.*"\n'
     )
     host = over_ssh(lab_device_factory("pi4"))
     where = ("--host", host, "-t", "older", "--targets", tmp_path / "boards")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.device.trtexec_fake import Fake
+from tests.device.trtexec_fake import SCRIPT, SOUND, Fake
+from tests.lab_plugin import LabDevice, LabDeviceFactory
 
 from .conftest import Result
 
@@ -109,3 +110,54 @@ def test_prepare_and_doctor_try_a_tiny_engine(
     found = edgefreeze_("prepare", "--format", "tensorrt:fp16", *board[:4], "--json")
     assert found.status == 1
     assert "no CUDA-capable device" in found.json["error"]["found"]
+
+
+STAND_IN = "/usr/src/tensorrt/bin"
+"""Where JetPack has trtexec; no PATH leads there."""
+
+
+def put_stand_in(board: LabDevice, tree: str) -> None:
+    """Have the stand-in where JetPack has trtexec, with the packages of a tree that was brought."""
+    packages = f"/home/pi/.edgefreeze/runtimes/{tree}"
+    program = f"#!/usr/bin/python3\nimport sys\nsys.path.insert(0, {packages!r})\n{SCRIPT}"
+    board.sh(f"mkdir -p {STAND_IN} && chmod 777 {STAND_IN}", user="root")
+    board.sh(f"cat > {STAND_IN}/trtexec && chmod 755 {STAND_IN}/trtexec", stdin=program)
+    board.sh(f"cat > {STAND_IN}/trtexec.json", stdin=json.dumps(SOUND))
+
+
+def test_a_container_with_the_stand_in_where_jetpack_has_trtexec(
+    small: Path,
+    over_ssh: Callable[[LabDevice], str],
+    edgefreeze_: Run,
+    lab_device_factory: LabDeviceFactory,
+    tmp_path: Path,
+) -> None:
+    board = lab_device_factory("x86")
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards" / "gpubox.toml").write_text(BOARD)
+    where = ("-t", "gpubox", "--targets", tmp_path / "boards", "--host", over_ssh(board), "--json")
+    prepared = edgefreeze_("prepare", "--format", "onnx", *where)
+    assert prepared.status == 0, prepared.out + prepared.err
+    put_stand_in(board, prepared.json["runtimes"][0]["tree"])
+
+    formats = ("--format", "tensorrt:fp16", "--format", "onnx")
+    done = edgefreeze_("deploy", small / "small_a", "--app", "cam", *formats, "--cold-starts", "1", *where)
+    assert done.status == 0, done.out + done.err
+    assert [(t["format"], t["ok"], t["device"]) for t in done.json["selftest"]] == [
+        ("tensorrt", True, "gpu"), ("onnx", True, "cpu"),
+    ]  # fmt: skip
+    trt, onnx = done.json["bench"]["contestants"]
+    assert (trt["failed"], trt["version"], trt["device"]) == (None, "TensorRT 10.3.0", "gpu")
+    assert len(trt["samples_ns"]) > 0
+    assert onnx["failed"] is None
+    built = board.sh(f"grep -c -e --onnx= {STAND_IN}/trtexec.calls")
+    engine = json.loads(board.sh("cat ~/.edgefreeze/apps/cam/current/engines/*/engine.json"))
+    assert engine["key"]["tensorrt"] == "10.3.0"
+
+    # What is active is measured with the engine that is there; and all of it goes.
+    again = edgefreeze_("bench", "--app", "cam", "--min-samples", "8", "--cold-starts", "1", *where)
+    assert again.status == 0, again.out + again.err
+    assert board.sh(f"grep -c -e --onnx= {STAND_IN}/trtexec.calls") == built
+    gone = edgefreeze_("device", "purge", "--host", board.name, "--yes", "--json")
+    assert gone.status == 0, gone.out + gone.err
+    assert board.sh("ls -A ~/.edgefreeze 2>/dev/null || true") == ""

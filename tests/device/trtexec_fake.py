@@ -120,6 +120,8 @@ OPTIONS = (
     "--duration", "--warmUp", "--exportOutput", "--exportTimes", "--exportProfile", "--dumpProfile",
     "--timingCacheFile", "--skipInference", "--exposeDMA",
 )  # fmt: skip
+SOUND: dict[str, Any] = {"banner": "[TensorRT v100300]", "options": OPTIONS, "wide": True}
+"""How a sound TensorRT 10.3 is."""
 
 
 class Fake:
@@ -135,8 +137,7 @@ class Fake:
 
     def behave(self, **how: Any) -> None:
         """How it is from now on; what is not said is as of a sound TensorRT 10.3."""
-        plain: dict[str, Any] = {"banner": "[TensorRT v100300]", "options": OPTIONS, "wide": True}
-        (self.folder / "trtexec.json").write_text(json.dumps({**plain, **how}))
+        (self.folder / "trtexec.json").write_text(json.dumps({**SOUND, **how}))
 
     def calls(self) -> list[str]:
         """The arguments of each call so far."""

@@ -45,9 +45,22 @@ def test_a_missing_model_names_its_neighbour(tmp_path):
 def test_empty_models_are_named_empty(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.keras").write_bytes(b"")
-    assert refused(tmp_path / "folder").found == "a folder without files"
+    assert refused(tmp_path / "folder").found == "a folder without files that hold anything"
+    (tmp_path / "folder" / "variables").mkdir()
+    (tmp_path / "folder" / "saved_model.pb").write_bytes(b"")
+    assert refused(tmp_path / "folder").code == "model-empty"
     failure = refused(tmp_path / "file.keras")
     assert (failure.code, failure.found) == ("model-empty", "a file of 0 bytes")
+
+
+def test_a_saved_model_that_was_copied_in_part_is_still_one(tmp_path):
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "variables" / "variables.index").write_bytes(b"something")
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    assert sources.find(tmp_path) == "saved_model"
+    with pytest.raises(Failure) as caught:
+        sources.module("saved_model").load(tmp_path, sources.Options())
+    assert (caught.value.code, caught.value.found) == ("model-broken", "saved_model.pb has 0 bytes")
 
 
 def test_something_else_is_described(tmp_path):

@@ -148,12 +148,13 @@ def find(path: Path) -> str:
 
 def _find(path: Path) -> str:
     content = sorted(p.name for p in path.iterdir()) if path.is_dir() else None
-    if content == [] or (content is None and path.stat().st_size == 0):
+    files = path.rglob("*") if path.is_dir() else [path]
+    if not any(file.is_file() and file.stat().st_size for file in files):
         raise Failure(
             "model-empty",
             f"The model {path} is empty.",
             expected="a SavedModel folder, a Keras file, a checkpoint or a frozen graph",
-            found="a folder without files" if content == [] else "a file of 0 bytes",
+            found="a file of 0 bytes" if content is None else "a folder without files that hold anything",
             next="Save or copy the model again.",
         )
     for name in names():

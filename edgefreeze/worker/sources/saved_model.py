@@ -51,6 +51,15 @@ def load(path: Path, options: Options) -> Source:
     Raises Failure: model-broken, model-unsupported, model-no-signature, model-signature-choice, and as
     sessions.load.
     """
+    file = meta_graphs.file_of(path)
+    if file is not None and file.stat().st_size == 0:
+        raise Failure(
+            "model-broken",
+            f"The SavedModel {path} has no graph.",
+            expected="at least one MetaGraph",
+            found=f"{file.name} has 0 bytes",
+            next="Save or copy the model again.",
+        )
     if options.inputs or _has_several_graphs(path):
         return meta_graphs.load(path, options, _BY_SESSION)
     try:
