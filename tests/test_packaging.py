@@ -104,7 +104,7 @@ def test_the_core_runs_from_the_wheel_without_being_installed(
     (model / "variables").mkdir(parents=True)
     (model / "saved_model.pb").write_bytes(b"x")
     refused = uv(*run, "freeze", model, "-o", tmp_path / "f.pb", env=clean)
-    assert refused.returncode == 1, refused.stderr
+    assert refused.returncode == 3, refused.stderr
     assert "pip install 'edgefreeze[convert]'" in refused.stderr
 
 
