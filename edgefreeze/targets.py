@@ -6,6 +6,7 @@ edgefreeze brings. A target may extend another by one level (edgefreeze/inherita
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -167,7 +168,8 @@ class TargetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     advice: Advice = Advice()
     emulate: Emulate = Emulate()
     runtimes: dict[Literal["tensorflow", "litert", "onnxruntime"], str] = {}
-    """Version rules that narrow those of edgefreeze/runtimes/runtimes.toml, such as "==2.17.*"."""
+    """Version rules that narrow those of edgefreeze/runtimes/runtimes.toml, such as "==2.17.*"; with a
+    package's name before it, that package alone: "tflite-runtime==2.14.*"."""
     service: Service | None = None
     """How an application on such a board is told of a switch, where edgefreeze.toml says nothing: the same
     keys as there."""
@@ -313,12 +315,19 @@ def check(target: TargetFile, where: str) -> TargetFile:
     rules |= {f"runtimes.{name}": rule for name, rule in target.runtimes.items()}
     for key, rule in rules.items():
         try:
-            SpecifierSet(rule or "")
+            _, versions = named_rule(rule) if key.startswith("runtimes.") else (None, rule)
+            SpecifierSet(versions or "")
         except InvalidSpecifier:
             raise Failure(
                 "config-value", f"{where}: {key}: no version rule", expected="such as >=3.9,<3.14", found=rule
             ) from None
     return target
+
+
+def named_rule(rule: str | None) -> tuple[str | None, str]:
+    """A value of [runtimes] as the package that it names, if it names one, and its version rule."""
+    found = re.match(r"\s*([A-Za-z][A-Za-z0-9._-]*)\s*(?=[<>=!~])", rule or "")
+    return (found[1], (rule or "")[found.end() :]) if found else (None, rule or "")
 
 
 def _check_formats(wanted: tuple[Format, ...], where: str) -> None:

@@ -22,7 +22,7 @@ from edgefreeze.device import tensors
 from edgefreeze.device.protocol import SHA256, canonical, is_safe_path
 from edgefreeze.errors import Failure
 from edgefreeze.runtimes import table
-from edgefreeze.targets import Target
+from edgefreeze.targets import Target, named_rule
 from edgefreeze.types import Artifact, Conversion, Tensor
 
 SCHEMA = 1
@@ -108,7 +108,7 @@ def assemble(
     known = table()
     requires = {
         runtime: known.program.get(runtime)
-        or ",".join(p for p in (known.own[runtime], target.runtimes.get(runtime)) if p)  # type: ignore[call-overload]
+        or ",".join(p for p in (known.own[runtime], named_rule(target.runtimes.get(runtime))[1]) if p)  # type: ignore[call-overload]
         for runtime in sorted({known.runner[a.runtime] for a in artifacts if a.runtime})
     }
     manifest = {

@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from edgefreeze.errors import Failure
 from edgefreeze.runtimes.facts import Package, Table, table
+from edgefreeze.targets import named_rule
 from edgefreeze.types import DeviceFacts
 
 _OTHER_NAMES = {"tensorflow": ("tensorflow", "tensorflow-cpu"), "onnxruntime": ("onnxruntime-gpu",)}
@@ -37,20 +38,21 @@ class Choice:
 def choose(runtime: str, facts: DeviceFacts, narrow: str | None = None, known: Table | None = None) -> Choice:
     """What `runtime` ("tensorflow", "litert", "onnxruntime") is on a device. Pure.
 
-    narrow: the target's version rule. Raises Failure runtime-unavailable, saying why nothing fits.
+    narrow: the target's version rule, of one package where it names one. Raises Failure runtime-unavailable,
+    saying why nothing fits.
     """
     known = known or table()
     program = _program(known.program.get(runtime), facts)
     rows = known.packages(runtime)
-    rule = _rule(narrow)
-    own_rule = _rule(known.own[runtime]) & rule
+    wanted, narrow = named_rule(narrow)
+    own_rule = _rule(known.own[runtime]) & _rule(narrow)
     for name in dict.fromkeys([*_OTHER_NAMES.get(runtime, ()), *(r.package for r in rows)]):
-        version = facts.packages.get(name)
+        version = facts.packages.get(name) if wanted in (None, name) else None
         if version and _fits(version, own_rule):
             return Choice(runtime=runtime, own=f"{name} {version}", package=None, program=program)
     reasons = []
     for row in rows:
-        why = _unfit(row, facts, narrow)
+        why = _unfit(row, facts, narrow) if wanted in (None, row.package) else f"the target asks for {wanted}"
         if why is None:
             version = ",".join(part for part in (row.version, narrow) if part)
             return Choice(
@@ -84,7 +86,7 @@ def _program(name: str | None, facts: DeviceFacts) -> str | None:
     return f"{name} {facts.programs[name]}".strip()
 
 
-def _unfit(row: Package, facts: DeviceFacts, narrow: str | None) -> str | None:
+def _unfit(row: Package, facts: DeviceFacts, narrow: str) -> str | None:
     """Why a row does not fit a device, or None."""
     if facts.machine not in row.machine:
         return f"is for {', '.join(row.machine)}"

@@ -83,10 +83,10 @@ def test_the_old_tflite_runtime_infers_beside_numpy_1(
     lab_device_factory: LabDeviceFactory,
     tmp_path: Path,
 ) -> None:
-    """tflite-runtime 2.14 was built against NumPy 1: a target that asks for it gets both."""
+    """tflite-runtime 2.14 was built against NumPy 1: a target that names it gets both."""
     (tmp_path / "boards").mkdir()
     (tmp_path / "boards" / "older.toml").write_text(
-        'extends = "generic-arm64"\nsummary = "A Pi with the old runtime"\n[runtimes]\nlitert = "==2.14.*"\n'
+        'extends = "generic-arm64"\nsummary = "A Pi with the old runtime"\n[runtimes]\nlitert = "tflite-runtime==2.14.*"\n'
     )
     host = over_ssh(lab_device_factory("pi4"))
     where = ("--host", host, "-t", "older", "--targets", tmp_path / "boards")
@@ -108,6 +108,6 @@ def test_a_board_for_which_there_is_no_runtime_hears_why(
     assert "needs Python" in check["found"]
     for command in (("prepare",), ("deploy", small / "small_a", "--app", "cam")):
         refused = edgefreeze_(*command, *where, "--format", "tflite", "--json")
-        assert (refused.status, refused.json["error"]["code"]) == (1, "runtime-unavailable"), refused.out
+        assert (refused.status, refused.json["error"]["code"]) == (3, "runtime-unavailable"), refused.out
         assert "Python 3.13" in refused.json["error"]["found"]
     assert board.sh("ls ~/.edgefreeze/apps 2>/dev/null || true") == ""

@@ -27,7 +27,7 @@ PI4 = DeviceFacts(
         ("litert", "aarch64", "3.9.2", "glibc 2.31", "ai-edge-litert==1.4.0"),
         ("litert", "aarch64", "3.8.10", "glibc 2.31", "tflite-runtime==2.13.0"),
         ("litert", "armv7l", "3.11.2", "glibc 2.36", "tflite-runtime==2.14.0"),
-        ("litert", "armv7l", "3.9.2", "glibc 2.31", "tflite-runtime==2.13.0"),
+        ("litert", "armv7l", "3.9.2", "glibc 2.31", "tflite-runtime==2.11.0"),
         ("tensorflow", "aarch64", "3.8.10", "glibc 2.31", "tensorflow==2.13.1"),
         ("onnxruntime", "aarch64", "3.10.12", "glibc 2.35", "onnxruntime==1.23.2"),
         ("onnxruntime", "aarch64", "3.8.10", "glibc 2.31", "onnxruntime==1.19.2"),
@@ -60,6 +60,19 @@ def test_the_target_narrows_the_version() -> None:
     with pytest.raises(Failure) as caught:
         runtimes.choose("tensorflow", PI4, "==2.17.*")
     assert "the target asks for ==2.17.*" in (caught.value.expected or "")
+
+
+def test_a_target_may_name_the_package_too() -> None:
+    assert runtimes.choose("litert", PI4, "tflite-runtime==2.14.*").requirement == (
+        "tflite-runtime==2.14.0,==2.14.*", "numpy<2",
+    )  # fmt: skip
+    assert runtimes.choose("litert", PI4, "tflite-runtime >=2").requirement[0] == "tflite-runtime==2.14.0,>=2"
+    here = replace(PI4, packages={"ai-edge-litert": "2.3.0"})
+    assert runtimes.choose("litert", here).own == "ai-edge-litert 2.3.0"
+    assert runtimes.choose("litert", here, "tflite-runtime>=2").own is None
+    with pytest.raises(Failure) as caught:
+        runtimes.choose("litert", PI4, "tensorflow-lite>=2")
+    assert "ai-edge-litert >=2.2: the target asks for tensorflow-lite" in (caught.value.expected or "")
 
 
 @pytest.mark.parametrize(
