@@ -37,7 +37,7 @@ import paramiko  # noqa: E402
 from link import start  # noqa: E402
 from record import in_words, keep, machine  # noqa: E402
 
-from edgefreeze import deploying, targets  # noqa: E402
+from edgefreeze import deploying, deployment, targets  # noqa: E402
 from edgefreeze.device.protocol import canonical  # noqa: E402
 from edgefreeze.inventory import Device  # noqa: E402
 from edgefreeze.progress import Silent  # noqa: E402
@@ -130,12 +130,12 @@ def ship(helper: Helper, device: Device, release: Release) -> Any:
     target = targets.load("x86")
     facts = session.probe(helper)
     session.require_board(target, facts, "board")
-    request = deploying.Request(model=Path("model"), app="bench", target=target, device=device, bench=False)
+    request = deployment.Request(model=Path("model"), app="bench", target=target, device=device, bench=False)
     built = SimpleNamespace(
         release=release, evaluation=None, accuracy=(), cached=False,
         conversion=SimpleNamespace(golden=SimpleNamespace(text=""), artifacts=release.artifacts),
     )  # fmt: skip
-    return deploying.deliver(request, helper, built, (), facts, Silent(), deploying.Clock())  # type: ignore[arg-type]
+    return deploying.deliver(request, helper, built, (), facts, Silent(), deployment.Clock())  # type: ignore[arg-type]
 
 
 def put(bench: Bench, root: Path, files: list[Path], digests: dict[Path, str]) -> None:

@@ -40,7 +40,7 @@ from edgefreeze.benchmark.comparing import Compared
 from edgefreeze.benchmark.result import DuelResult
 from edgefreeze.bug_report import BugReport
 from edgefreeze.cli.main import cli
-from edgefreeze.deploying import Outcome
+from edgefreeze.deployment import Deployment
 from edgefreeze.difference.bisecting import Bisection
 from edgefreeze.difference.verifying import Comparison
 from edgefreeze.exporting import Exported
@@ -130,7 +130,7 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze series": (),
     "edgefreeze init": ("path", "app", "target", "model"),
     "edgefreeze doctor": ("device", "target", "checks"),
-    "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Outcome)),
+    "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Deployment)),
     "edgefreeze prepare": (*(f.name for f in dataclasses.fields(Preparation)), "bytes_sent", "bytes_needed"),
     "edgefreeze build": _returned(reports.build_fields),
     "edgefreeze export": tuple(f.name for f in dataclasses.fields(Exported)),
@@ -153,7 +153,7 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze completion": ("shell", "script"),
     "edgefreeze bug-report": tuple(f.name for f in dataclasses.fields(BugReport)),
     "edgefreeze status": _returned(operate.status),
-    "edgefreeze run": _returned(operate.infer),
+    "edgefreeze run": _returned(operate.infer_file),
     "edgefreeze rollback": _returned(operate.rollback),
     "edgefreeze pin": _returned(operate.pin),
     "edgefreeze unpin": _returned(operate.pin),

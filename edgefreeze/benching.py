@@ -19,7 +19,7 @@ from edgefreeze.benchmark.plan import Effort, entrants_of
 from edgefreeze.benchmark.result import About, DuelResult
 from edgefreeze.building import Wish
 from edgefreeze.conversion import Options
-from edgefreeze.deploying import Ask, weights, who
+from edgefreeze.deployment import Ask, weights, who
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.progress import Progress
@@ -27,6 +27,7 @@ from edgefreeze.release import manifest, signing
 from edgefreeze.release.manifest import Release
 from edgefreeze.ship import admission, provision, session
 from edgefreeze.ship.plan import RuntimePlan, check_space
+from edgefreeze.shown import Shown
 from edgefreeze.targets import Format, Target
 from edgefreeze.text import short
 from edgefreeze.transport.client import Helper, connect
@@ -55,8 +56,8 @@ class Request:
     """Where the runtimes' packages come from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Measurement(Shown):
     """What was measured, and what the gates say of it."""
 
     result: DuelResult
@@ -80,7 +81,7 @@ class _There:
     evaluation: Evaluation | None = None
 
 
-def bench(request: Request, progress: Progress, ask: Ask = lambda prompt: None) -> Outcome:
+def bench(request: Request, progress: Progress, ask: Ask = lambda prompt: None) -> Measurement:
     """Measure. The device runs afterwards what it ran before.
 
     Raises Failure: gate-emulated, what building and sending raise, locked, and what the transport raises; a
@@ -101,7 +102,7 @@ def bench(request: Request, progress: Progress, ask: Ask = lambda prompt: None) 
 
 def _measure(
     request: Request, helper: Helper, facts: DeviceFacts, there: _There, progress: Progress
-) -> Outcome:
+) -> Measurement:
     against = there.active if gates.against_active(request.gates) else None
     entrants = entrants_of(there.artifacts, against, variants=True)
     about = About(
@@ -128,7 +129,7 @@ def _measure(
     if there.evaluation is not None and there.evaluate is not None:
         progress.step("evaluate", "computing accuracy on the device")
         drops = there.evaluate(there.evaluation)
-    return Outcome(
+    return Measurement(
         result=result, gates=gates.judge(request.gates, there.runs, result, drops), runs=there.runs
     )
 
@@ -277,12 +278,15 @@ def bring(
     session.stage(helper, ship, facts, runtimes.table().runner, progress, passing=True)
 
 
-def failure(outcome: Outcome, where: str) -> Failure | None:
-    """gate-failed where a gate did not pass, else None."""
-    return gates.failure(outcome.gates, f"{where}: release {short(outcome.result.release)}")
+def failure(outcome: Measurement, where: str) -> Failure | None:
+    """gate-failed where a gate did not pass, with all that was measured; else None."""
+    failure = gates.failure(outcome.gates, f"{where}: release {short(outcome.result.release)}")
+    if failure is not None:
+        failure.fields = fields(outcome)
+    return failure
 
 
-def fields(outcome: Outcome) -> dict[str, Any]:
+def fields(outcome: Measurement) -> dict[str, Any]:
     """The fields of bench's --json document."""
     import msgspec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -13,10 +13,11 @@ import msgspec
 from edgefreeze import accuracy, calibration, conversion, formats
 from edgefreeze.accuracy import Accuracy, Evaluation
 from edgefreeze.conversion import Options
-from edgefreeze.errors import Failure
+from edgefreeze.errors import Failure, out_of_range
 from edgefreeze.progress import Progress
 from edgefreeze.release.manifest import Release, assemble
 from edgefreeze.runtimes import table
+from edgefreeze.shown import Shown
 from edgefreeze.targets import Format, Target
 from edgefreeze.types import Artifact, Conversion
 from edgefreeze.worker import sources
@@ -44,14 +45,19 @@ class Wish:
     allow_unverified: bool = False
     cache: bool = True
 
+    def __post_init__(self) -> None:
+        """Raise Failure usage for a value that cannot be."""
+        if self.max_accuracy_drop is not None and not 0 <= self.max_accuracy_drop <= 100:
+            raise out_of_range("max_accuracy_drop", self.max_accuracy_drop, "0 to 100 points")
+
     @property
     def auto(self) -> bool:
         """Whether the device's benchmark chooses."""
         return AUTO in self.formats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Built(Shown):
     """What a build made: the release, and all that the worker said of it, refusals included."""
 
     release: Release
@@ -236,7 +242,7 @@ def build_into(
         if out.exists():
             out.rename(Path(scratch) / "old")
         folder.rename(out)
-    return built
+    return replace(built, release=built.release.at(out))
 
 
 def _leave_only(release: Release, folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from edgefreeze import cache, logs
-from edgefreeze.errors import Failure, nearest
+from edgefreeze.errors import Failure, nearest, out_of_range
 from edgefreeze.progress import Progress
 from edgefreeze.targets import Format, Freeze
 from edgefreeze.types import Conversion
@@ -60,6 +60,18 @@ class Options:
     tolerances: dict[str, float] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     normalise: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise Failure usage for a value that cannot be."""
+        if self.batch is not None and self.batch < 1:
+            raise out_of_range("batch", self.batch, "1 or more")
+        if self.optimize not in (None, "none", "safe", "max"):
+            raise out_of_range("optimize", self.optimize, "none, safe or max")
+        if self.normalise not in (None, "0..1", "-1..1", "0..255", "imagenet"):
+            raise out_of_range("normalise", self.normalise, "0..1, -1..1, 0..255 or imagenet")
+        for name, error in self.tolerances.items():
+            if not 0 <= error <= 1:
+                raise out_of_range(f"tolerance of {name}", error, "0 to 1")
 
 
 def request(

@@ -8,14 +8,12 @@ gates (benchmark/gates).
 
 from __future__ import annotations
 
-import getpass
-import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,95 +21,34 @@ import msgspec
 from edgefreeze import accuracy, measuring, runtimes
 from edgefreeze.accuracy import Accuracy
 from edgefreeze.benchmark import choice, gates, quality
-from edgefreeze.benchmark.gates import Gate, Judgement
-from edgefreeze.benchmark.plan import Effort, entrants_of
+from edgefreeze.benchmark.plan import entrants_of
 from edgefreeze.benchmark.result import About, DuelResult
-from edgefreeze.building import Built, Wish, build, wanted_formats
-from edgefreeze.conversion import Options
+from edgefreeze.building import Built, build, wanted_formats
+from edgefreeze.deployment import (
+    Ask,
+    Clock,
+    Deployment,
+    Request,
+    begun,
+    proved_there,
+    unverified_of,
+    weights,
+    who,
+)
 from edgefreeze.errors import Failure
-from edgefreeze.inventory import Device, Service
 from edgefreeze.progress import Progress
 from edgefreeze.release import signing
 from edgefreeze.release.manifest import Release
 from edgefreeze.ship import admission, provision, renewal, session
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan, check_space
 from edgefreeze.ship.session import AppState, SelfTest
-from edgefreeze.targets import Target
 from edgefreeze.text import short, size
 from edgefreeze.transport.client import Helper, connect
-from edgefreeze.types import Artifact, DeviceFacts
+from edgefreeze.types import DeviceFacts
 from edgefreeze.worker import sources
 
-Ask = Callable[[str], str | None]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to deploy, where, and how."""
-
-    model: Path
-    app: str
-    target: Target
-    device: Device
-    options: Options = field(default_factory=Options)
-    wish: Wish = field(default_factory=Wish)
-    bench: bool = True
-    dry_run: bool = False
-    service: Service | None = None
-    rate: int | None = None
-    """At most so many bytes a second are sent."""
-    sign: Path | None = None
-    """The SSH key to sign with."""
-    sources: runtimes.Sources = field(default_factory=runtimes.Sources)
-    """Where the runtimes' packages come from."""
-    effort: Effort = field(default_factory=Effort)
-    """How the duel is measured."""
-    gates: tuple[Gate, ...] = ()
-    """What the figures must show before the release becomes active."""
-    allow_emulated: bool = False
-    """Let an emulated device's figures decide."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Outcome:
-    """What a deployment did. `bytes_*` are payload; `seconds` is by stage."""
-
-    release: str
-    app: str
-    target: str
-    device: str
-    emulated: bool
-    facts: DeviceFacts
-    artifacts: tuple[Artifact, ...]
-    golden: str
-    """Where the golden inputs came from."""
-    bytes_total: int
-    bytes_needed: int
-    bytes_sent: int = 0
-    bytes_saved: int = 0
-    previous: str | None = None
-    active: str | None = None
-    rolled_back: bool = False
-    dry_run: bool = False
-    selftest: tuple[SelfTest, ...] = ()
-    accuracy: tuple[Accuracy, ...] = ()
-    bench: DuelResult | None = None
-    choice: choice.Choice | None = None
-    """Of --format auto: which artifact runs there, and why."""
-    gates: tuple[Judgement, ...] = ()
-    """What --require and --max-regress asked for, judged."""
-    unverified: tuple[str, ...] = ()
-    """Artifacts that are there though nothing could be proved of them (--allow-unverified)."""
-    cached: bool = False
-    """The build was in the cache."""
-    signer: str | None = None
-    """Fingerprint of the key that signed the release; none: it is unsigned."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    runtimes: dict[str, str] = field(default_factory=dict)
-    """Runtime to what it is there: the interpreter's own package, or the packages that were brought."""
-
-
-def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None) -> Outcome:
+def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None) -> Deployment:
     """Deploy. Raises Failure; the device then runs a whole, verified release or what it ran before."""
     clock = Clock()
     target, device = request.target, request.device
@@ -169,7 +106,7 @@ def deliver(
     facts: DeviceFacts,
     progress: Progress,
     clock: Clock,
-) -> Outcome:
+) -> Deployment:
     """What deploy() does once a release is built: ship, prove, measure, judge, switch. Raises Failure."""
     release, target = built.release, request.target
     with clock("plan"):
@@ -179,7 +116,7 @@ def deliver(
         )  # fmt: skip
         before, trust, ship = opened.state, opened.trust, opened.ship
         check_space(ship, facts, target.limits.keep_free_mb, helper.where)
-    outcome = _outcome(request, built, ship, facts)
+    outcome = begun(request, built, ship, facts)
     outcome.previous, outcome.active = before.active, before.active
     if opened.renewed is not None:
         _tested(request, outcome, opened.renewed, progress)
@@ -252,14 +189,10 @@ def _terms(request: Request, built: Built, facts: DeviceFacts) -> renewal.Terms 
         facts=facts,
         runner=runtimes.table().runner,
         threads=request.target.bench.threads,
-        unverified=_unverified(built.release),
+        unverified=unverified_of(built.release),
         service=request.service,
         keep=request.target.limits.keep_releases,
     )
-
-
-def _unverified(release: Release) -> tuple[str, ...]:
-    return tuple(a.key for a in release.artifacts if not a.provable)
 
 
 def _require_accuracy(
@@ -310,7 +243,7 @@ def _measure(
     return measuring.measure(helper, entrants, about, request.target.bench, progress, effort=effort)
 
 
-def _tested(request: Request, outcome: Outcome, tests: tuple[SelfTest, ...], progress: Progress) -> None:
+def _tested(request: Request, outcome: Deployment, tests: tuple[SelfTest, ...], progress: Progress) -> None:
     outcome.selftest = tests
     outcome.artifacts = proved_there(outcome.artifacts, tests)
     slow = [test.key for test in tests if test.device == "cpu"]
@@ -319,24 +252,9 @@ def _tested(request: Request, outcome: Outcome, tests: tuple[SelfTest, ...], pro
         progress.note(f"{finding.message} ({finding.advice})")
 
 
-def proved_there(artifacts: tuple[Artifact, ...], tests: tuple[SelfTest, ...]) -> tuple[Artifact, ...]:
-    """The artifacts, with those "verified" that the device has built and its self-test has proved. Pure."""
-    passed = {test.key: test for test in tests if test.ok}
-    return tuple(
-        replace(a, status="verified", parity=passed[a.key].parity, reason=None)
-        if a.built_there and a.key in passed
-        else a
-        for a in artifacts
-    )
-
-
-def weights(release: Release, plans: tuple[RuntimePlan, ...]) -> dict[str, int | None]:
-    """Bytes of each artifact's runtime, where it is brought."""
-    trees = {p.choice.runtime: p.tree.bytes for p in plans if p.tree is not None}
-    return {a.key: trees.get(runtimes.table().of_format(a.format)) for a in release.artifacts}
-
-
-def _pass_gates(request: Request, helper: Helper, release: Release, outcome: Outcome, *, known: bool) -> None:
+def _pass_gates(
+    request: Request, helper: Helper, release: Release, outcome: Deployment, *, known: bool
+) -> None:
     """Raise Failure gate-failed where the figures do not show what was asked for; the release goes, unless
     the device had it before."""
     runs = outcome.choice.artifact if outcome.choice else release.primary.key
@@ -368,44 +286,6 @@ def _announce(ship: ShipPlan, helper: Helper, progress: Progress) -> None:
             )
 
 
-def _outcome(request: Request, built: Built, ship: ShipPlan, facts: DeviceFacts) -> Outcome:
-    golden = built.conversion.golden
-    return Outcome(
-        release=built.release.id,
-        app=request.app,
-        target=request.target.name,
-        device=request.device.name,
-        emulated=facts.emulated,
-        facts=facts,
-        artifacts=built.conversion.artifacts,
-        golden=golden.text,
-        bytes_total=ship.bytes_total,
-        bytes_needed=ship.bytes_needed,
-        bytes_saved=ship.bytes_saved,
-        dry_run=request.dry_run,
-        accuracy=built.accuracy,
-        unverified=_unverified(built.release),
-        cached=built.cached,
-        runtimes={
-            r.choice.runtime: f"{r.choice.here} of the device" if r.tree is None else _packages(r)
-            for r in ship.runtimes
-        },
-    )
-
-
-def _packages(runtime: RuntimePlan) -> str:
-    assert runtime.tree is not None
-    assert runtime.choice.package is not None
-    tree, name = runtime.tree, runtime.choice.package.package
-    brought = f"{name} {tree.packages.get(name, '?')}, {size(tree.bytes)}, tree {short(tree.id)}"
-    return f"{runtime.choice.here} of the device; {brought}" if runtime.choice.here else brought
-
-
-def who() -> str:
-    """Who is at work, for the lock and the history."""
-    return f"{getpass.getuser()}@{platform.node() or 'unknown'}"
-
-
 @contextmanager
 def _scratch() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="edgefreeze-"))
@@ -413,19 +293,3 @@ def _scratch() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Add the seconds within to those of the stage."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze import inventory, operate, sightings, toml
-from edgefreeze.deploying import who
+from edgefreeze.deployment import who
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.inventory import Config, Device
 from edgefreeze.operate import text

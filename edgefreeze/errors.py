@@ -365,6 +365,11 @@ class Failure(Exception):
         }
 
 
+def out_of_range(name: str, found: object, expected: str) -> Failure:
+    """The Failure for an option's value that cannot be."""
+    return Failure("usage", f"{name}: {found!r} cannot be", expected=expected, found=repr(found))
+
+
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
     """The known word most like the given one, or None where none is alike."""
     import difflib

@@ -13,14 +13,15 @@ from edgefreeze import conversion
 from edgefreeze.conversion import Options
 from edgefreeze.errors import CONFIG, GATE, Failure
 from edgefreeze.progress import Progress, Silent
+from edgefreeze.shown import Shown
 from edgefreeze.targets import Format, Freeze
 from edgefreeze.types import Artifact, Conversion, Parity, PassEffect, State, Tensor
 
 WANTED = (Format(format="frozen_pb"),)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frozen:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Frozen(Shown):
     """A frozen graph on disk. `tensor` of inputs and outputs is what to feed and fetch; `init_ops` are to
     be run once after loading.
 

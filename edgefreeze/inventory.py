@@ -116,6 +116,8 @@ class Config(ConfigFile, frozen=True, kw_only=True):
     """edgefreeze.toml and the folder it lies in, where its relative paths start."""
 
     folder: str
+    found: bool = False
+    """Whether there is such a file in the folder."""
 
     def path(self, value: str) -> Path:
         """A path of the file, from the file's folder."""
@@ -151,7 +153,7 @@ def load(folder: Path | None = None) -> Config:
     file = folder / FILE
     if not file.exists():
         return Config(folder=str(folder))
-    config = Config(**msgspec.structs.asdict(toml.read(file, ConfigFile)), folder=str(folder))
+    config = Config(**msgspec.structs.asdict(toml.read(file, ConfigFile)), folder=str(folder), found=True)
     for name, entry in config.devices.items():
         check_name(name, f"{file}: device")
         if entry.transport not in ("ssh", "local"):

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgefreeze import sightings
-from edgefreeze.deploying import who
+from edgefreeze.deployment import who
 from edgefreeze.device import tensors
 from edgefreeze.device.protocol import SHA256
 from edgefreeze.errors import Failure
@@ -147,19 +148,24 @@ def pin(device: Device, app: str | None, release: str, keep: bool, ask: Ask) -> 
     }
 
 
-def infer(
-    device: Device, app: str | None, source: Path, result: Path, format_name: str | None, ask: Ask
-) -> dict[str, Any]:
-    """Run the active release on the device: an .npz of inputs in, an .npz of outputs out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inferred:
+    """An inference on a device: what ran there, and its outputs by name."""
 
-    Raises Failure samples-bad, and the device's runtime-failed, no-app, no-release.
+    device: str
+    app: str
+    release: str | None
+    format: str | None
+    outputs: tensors.Tensors
+
+
+def infer(
+    device: Device, app: str | None, arrays: tensors.Tensors, format_name: str | None, ask: Ask
+) -> Inferred:
+    """Run the active release on the device on inputs by name.
+
+    Raises Failure: the device's runtime-failed, no-app, no-release.
     """
-    try:
-        arrays = tensors.decode(source.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Failure(
-            "samples-bad", f"{source}: {error}", expected="an .npz with the signature's inputs"
-        ) from None
     with connect(device, ask) as helper:
         name = only_app(helper, app)
         args: dict[str, Any] = {"app": name, "threads": 1}
@@ -170,22 +176,46 @@ def infer(
         outputs = tensors.decode(answer["blob"])
     except (KeyError, ValueError) as error:
         raise Failure("protocol", f"{device.name}: what came back is no .npz: {error}") from None
+    return Inferred(
+        device=device.name,
+        app=name,
+        release=text(answer.get("release"), 64),
+        format=text(answer.get("format"), 40),
+        outputs={clean(key, 200): array for key, array in outputs.items()},
+    )
+
+
+def infer_file(
+    device: Device, app: str | None, source: Path, result: Path, format_name: str | None, ask: Ask
+) -> dict[str, Any]:
+    """`infer` with an .npz of inputs in, an .npz of outputs out. Raises Failure samples-bad too."""
+    found = infer(device, app, read_inputs(source), format_name, ask)
     part = result.with_name(result.name + ".part")
     try:
-        part.write_bytes(tensors.encode(outputs))
+        part.write_bytes(tensors.encode(found.outputs))
         os.replace(part, result)  # noqa: PTH105 - atomic, or not at all
     except OSError as error:
         raise Failure(
             "config-value", f"{result} cannot be written: {error.strerror}", found=str(result)
         ) from None
     return {
-        "device": device.name,
-        "app": name,
-        "release": text(answer.get("release"), 64),
-        "format": text(answer.get("format"), 40),
+        "device": found.device,
+        "app": found.app,
+        "release": found.release,
+        "format": found.format,
         "path": str(result),
-        "outputs": {clean(key, 200): list(array.shape) for key, array in outputs.items()},
+        "outputs": {key: list(array.shape) for key, array in found.outputs.items()},
     }
+
+
+def read_inputs(source: Path) -> tensors.Tensors:
+    """Inputs by name. Raises Failure samples-bad."""
+    try:
+        return tensors.decode(source.read_bytes())
+    except (OSError, ValueError) as error:
+        raise Failure(
+            "samples-bad", f"{source}: {error}", expected="an .npz with the signature's inputs"
+        ) from None
 
 
 def only_app(helper: Helper, app: str | None) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgefreeze.deploying import who
+from edgefreeze.deployment import who
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.operate import Ask, entries, events, text

@@ -36,13 +36,15 @@ LAYERS = [
     {"cli", "demo"},
     {"python"},
     {"trust"},
+    {"jobs"},
     {"devices", "report"},
     {"benching"},
     {"operate", "drafting", "schemas", "doctor", "bug_report"},
     {"packing", "preparing"},
     {"deploying"},
+    {"deployment"},
     {"building", "exporting", "inspection", "difference"},
-    {"freezing", "load", "accuracy", "measuring"},
+    {"freezing", "load", "accuracy", "measuring", "project"},
     {"conversion"},
     {"ship", "worker", "cache"},
     {"transport", "release", "benchmark"},
@@ -51,12 +53,12 @@ LAYERS = [
     {"sightings", "logs"},
     {"inventory", "inheritance"},
     {"progress", "toml", "calibration"},
-    {"types", "formats", "errors", "text", "stack", "device"},
+    {"types", "formats", "errors", "text", "stack", "shown", "device"},
 ]
 """Each room imports from its own and from those below it, never from those above."""
 
 
-IN_THE_CALLERS_PROCESS = {"python.py", "load.py"}
+IN_THE_CALLERS_PROCESS = {"python", "load.py"}
 """The Python API takes and gives live objects, so that TensorFlow is in its caller's process already."""
 
 

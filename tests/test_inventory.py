@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgefreeze import inventory
-from edgefreeze.cli import options
+from edgefreeze import inventory, project, targets
 from edgefreeze.errors import Failure
 
 TOML = """
@@ -101,9 +100,8 @@ def test_a_devices_own_service_comes_before_the_files_and_the_targets(tmp_path: 
     )
     config = inventory.load(tmp_path)
 
-    def where(host: str, config: inventory.Config) -> options.Where:
-        target, device = options.resolve(config, None, host, tmp_path)
-        return options.Where(config=config, target=target, device=device)
+    def where(host: str, config: inventory.Config) -> project.Where:
+        return project.where(config, None, host, tmp_path)
 
     def restart(host: str, config: inventory.Config) -> tuple[str, ...]:
         service = where(host, config).service
@@ -115,3 +113,27 @@ def test_a_devices_own_service_comes_before_the_files_and_the_targets(tmp_path: 
     without = msgspec.structs.replace(config, service=None)
     assert restart("plain", without) == ("target",)
     assert (where("plain", config).target.bench.threads, where("own", config).target.bench.threads) == (3, 1)
+
+
+def test_a_target_and_a_device_may_be_given_as_objects(config: inventory.Config) -> None:
+    device = inventory.Device(
+        name="cam2", target="pi4", transport="local", host=None, python=None, root="there"
+    )
+    found = project.where(config, None, device)
+    assert (found.target.name, found.device.root) == ("pi4", "there")
+    assert project.where(config, targets.load("pi4"), "cam1").target.name == "pi4"
+    assert project.target(config, targets.load("pi5"), None).name == "pi5"
+    with pytest.raises(Failure) as caught:
+        project.where(config, targets.load("pi5"), device)
+    assert (caught.value.code, caught.value.expected, caught.value.found) == ("device-mismatch", "pi4", "pi5")
+    assert caught.value.message == "device 'cam2' is a pi4, not a pi5"
+    with pytest.raises(Failure, match=r"device 'cam1' is a pi4 in edgefreeze.toml, not a pi5"):
+        project.where(config, "pi5", "cam1")
+
+
+def test_the_lock_is_looked_for_beside_the_file_that_there_is(tmp_path: Path) -> None:
+    assert project.sources(inventory.load(tmp_path)).lock is None
+    (tmp_path / "edgefreeze.toml").write_text("")
+    lock = project.sources(inventory.load(tmp_path)).lock
+    assert lock is not None
+    assert lock.parent == tmp_path

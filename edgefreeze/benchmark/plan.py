@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from edgefreeze.errors import Failure, out_of_range
 from edgefreeze.targets import Bench
 
 ROUNDS = 20
@@ -71,6 +72,22 @@ class Effort:
     """Of each contestant in steady state; where it is reached, there may be fewer samples."""
     cold_starts: int | None = None
     """Of each contestant; None: COLD_STARTS, and one where they take long."""
+
+    def __post_init__(self) -> None:
+        """Raise Failure usage for a value that cannot be."""
+        for name, value, least, most in (
+            *(("threads", threads, 1, 256) for threads in self.threads),
+            *(("cpus", cpu, 0, 4095) for cpu in self.cpus),
+            ("rate_hz", self.rate_hz, 0.001, 100_000),
+            ("min_samples", self.min_samples, 1, 1_000_000),
+            ("min_seconds", self.min_seconds, 0, 3600),
+            ("max_seconds", self.max_seconds, 0.01, 3600),
+            ("cold_starts", self.cold_starts, 1, 100),
+        ):
+            if value is not None and not least <= value <= most:
+                raise out_of_range(name, value, f"{least} to {most}")
+        if self.max_seconds is not None and self.max_seconds < self.min_seconds:
+            raise Failure("usage", "--max-seconds is less than --min-seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

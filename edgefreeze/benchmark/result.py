@@ -10,6 +10,7 @@ from edgefreeze.benchmark.events import SILENT, Block, Cold, Environment, Event,
 from edgefreeze.benchmark.plan import ACTIVE, DuelPlan
 from edgefreeze.benchmark.quality import Finding
 from edgefreeze.benchmark.statistics import Comparison
+from edgefreeze.shown import Shown
 from edgefreeze.text import clean
 from edgefreeze.types import DeviceFacts
 
@@ -84,8 +85,8 @@ class Contestant:
         return [ns for block in self.samples_ns for ns in block]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DuelResult:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class DuelResult(Shown):
     """A duel as it is stored and shown."""
 
     schema: int

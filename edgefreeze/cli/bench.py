@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgefreeze.cli import output
-from edgefreeze.cli.bench_options import effort_options, gate_options, write_html
-from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
-from edgefreeze.cli.options import (
-    Where,
-    app_name,
-    app_option,
-    ask,
-    device_options,
-    output_options,
-    sign_option,
-    sources,
-)
+from edgefreeze.cli.bench_options import effort_options, gate_options
+from edgefreeze.cli.model_options import conversion_options, format_option, wish_options
+from edgefreeze.cli.options import app_option, ask, device_options, output_options, sign_option
 
 if TYPE_CHECKING:
     from edgefreeze.benchmark.gates import Gate
     from edgefreeze.benchmark.plan import Effort
     from edgefreeze.building import Wish
     from edgefreeze.conversion import Options
+    from edgefreeze.project import Where
 
 
 @click.command(
@@ -85,37 +76,31 @@ def command(
     again afterwards. The result is kept (edgefreeze results list). The exit status is 6 where --require or
     --max-regress is not met.
     """
-    from edgefreeze import benching
+    from edgefreeze import benching, jobs
     from edgefreeze.cli.progress import show
     from edgefreeze.report import duel
 
-    if source is not None:
-        _, options = from_config(where.config, source, options, "bench")
-    request = benching.Request(
-        source=source,
-        app=app_name(app, where.config, source) if source is not None else app or where.config.app,
-        target=where.target,
-        device=where.device,
-        options=options,
-        wish=wish,
-        effort=replace(effort, batch=options.batch),
-        gates=gates,
-        allow_emulated=allow_emulated,
-        profile=profile,
-        governor=governor,
-        sign=sign or where.config.signing_key,
-        sources=sources(where.config),
-    )
     with show(as_json=as_json, quiet=quiet) as progress:
-        outcome = benching.bench(request, progress, ask)
-    if html is not None:
-        write_html(html, outcome.result, outcome.gates)
-    fields = benching.fields(outcome)
-    failure = benching.failure(outcome, where.device.name)
+        outcome = jobs.bench(
+            source,
+            where,
+            app=app,
+            options=options,
+            wish=wish,
+            effort=effort,
+            gates=gates,
+            allow_emulated=allow_emulated,
+            profile=profile,
+            governor=governor,
+            sign=sign,
+            html=html,
+            progress=progress,
+            ask=ask,
+        )
     if not as_json:
         duel.print_bench(output.console(), outcome)
+    failure = benching.failure(outcome, where.device.name)
     if failure is not None:
-        failure.fields = fields
         raise failure
     if as_json:
-        output.document("bench", fields)
+        output.document("bench", benching.fields(outcome))

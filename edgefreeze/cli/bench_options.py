@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
-
-from edgefreeze.errors import Failure
-
-if TYPE_CHECKING:
-    from edgefreeze.benchmark.gates import Judgement
-    from edgefreeze.benchmark.result import DuelResult
 
 Command = Callable[..., Any]
 
@@ -115,8 +108,6 @@ def effort_options(function: Command) -> Command:
     ) -> Any:
         from edgefreeze.benchmark.plan import Effort
 
-        if max_seconds is not None and max_seconds < min_seconds:
-            raise Failure("usage", "--max-seconds is less than --min-seconds")
         effort: Effort = Effort(
             threads=threads,
             cpus=cpus,
@@ -144,18 +135,6 @@ def gate_options(function: Command) -> Command:
         return function(*args, gates=tuple(wanted), **kwargs)
 
     return _with(_GATES, call)
-
-
-def write_html(path: Path, result: DuelResult, judged: Sequence[Judgement] = ()) -> None:
-    """Write the report. Raises Failure config-value where it cannot be written."""
-    from edgefreeze.report import html
-
-    try:
-        path.write_text(html.page(result, judged), encoding="utf-8")
-    except OSError as error:
-        raise Failure(
-            "config-value", f"{path} cannot be written: {error.strerror}", found=str(path)
-        ) from None
 
 
 def _with(wanted: tuple[Callable[[Command], Command], ...], command: Command) -> Command:

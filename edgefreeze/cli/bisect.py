@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgefreeze.cli import output
-from edgefreeze.cli.options import Where, on_options, output_options, side_options
-from edgefreeze.cli.verify import on_device
+from edgefreeze.cli import options, output
+from edgefreeze.cli.options import on_options, output_options, side_options
 from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
     from edgefreeze.difference.bisecting import Bisection
+    from edgefreeze.project import Where
 
 
 @click.command(
@@ -76,6 +76,7 @@ def command(
     """
     import msgspec
 
+    from edgefreeze import jobs
     from edgefreeze.cli.progress import show
     from edgefreeze.difference import bisecting, sides
 
@@ -86,7 +87,7 @@ def command(
         raise Failure("usage", "bisect A against what?", expected="B, or A on a device as well: --on HOST")
     left, right = sides.side(a, choice), sides.side(b or a, choice)
     with show(as_json=as_json, quiet=quiet) as progress, contextlib.ExitStack() as stack:
-        place = stack.enter_context(on_device(on, progress)) if on is not None else None
+        place = stack.enter_context(jobs.on_device(on, progress, options.ask)) if on is not None else None
         found = bisecting.bisect(left, right, samples, out, noise, progress, place)
     if as_json:
         output.document("bisect", msgspec.to_builtins(found))

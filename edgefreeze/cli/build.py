@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgefreeze.cli import output
-from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
-from edgefreeze.cli.options import app_name, app_option, output_options, sign_option, target_options
+from edgefreeze.cli.model_options import conversion_options, format_option, wish_options
+from edgefreeze.cli.options import app_option, output_options, sign_option, target_options
 
 if TYPE_CHECKING:
     from edgefreeze.building import Wish
@@ -61,26 +60,15 @@ def command(
     MODEL is a SavedModel folder, a Keras file, a checkpoint or a frozen graph; default: the one of
     edgefreeze.toml. With nothing changed a second build takes what the first one made.
     """
-    from edgefreeze.building import build_into, wanted_formats
+    from edgefreeze import jobs
     from edgefreeze.cli.progress import show
-    from edgefreeze.release import signing
     from edgefreeze.report import text
 
-    model, options = from_config(config, model, options, "build")
-    name = app_name(app, config, model)
-    folder = out or Path("build") / f"{name}-{target.name}"
-    key = sign or config.signing_key
-    if key is not None:
-        signing.require_key(key)
     with show(as_json=as_json, quiet=quiet) as progress:
-        wanted = wanted_formats(target, wish, options, progress)
-        built = build_into(
-            model, target, app=name, out=folder, progress=progress, wanted=wanted, options=options, wish=wish
+        built = jobs.build(
+            model, config, target, app=app, out=out, options=options, wish=wish, sign=sign, progress=progress
         )
-        if key is not None:
-            progress.step("sign", signing.announcement(key))
-            built = replace(built, release=signing.sign_folder(folder, key))
     if as_json:
-        output.document("build", text.build_fields(built, folder))
+        output.document("build", text.build_fields(built))
     else:
-        text.print_build(output.console(), built, folder)
+        text.print_build(output.console(), built)

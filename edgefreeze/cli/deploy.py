@@ -8,27 +8,24 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefreeze.cli import output
-from edgefreeze.cli.bench_options import effort_options, gate_options, write_html
-from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
+from edgefreeze.cli.bench_options import effort_options, gate_options
+from edgefreeze.cli.model_options import conversion_options, format_option, wish_options
 from edgefreeze.cli.options import (
     Rate,
-    Where,
-    app_name,
     app_option,
     ask,
     device_options,
     output_options,
     sign_option,
-    sources,
     wheels_option,
 )
-from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
     from edgefreeze.benchmark.gates import Gate
     from edgefreeze.benchmark.plan import Effort
     from edgefreeze.building import Wish
     from edgefreeze.conversion import Options
+    from edgefreeze.project import Where
 
 
 @click.command(
@@ -89,34 +86,29 @@ def command(
     MODEL is a SavedModel folder, a Keras file or a frozen graph; default: the one of edgefreeze.toml.
     Whatever fails, the device goes on running what it ran.
     """
+    from edgefreeze import jobs
     from edgefreeze.cli.progress import show
-    from edgefreeze.deploying import Request, deploy
     from edgefreeze.report import text
 
-    if html is not None and (no_bench or dry_run):
-        raise Failure("usage", "--html reports the measurement, and there is none")
-    model, options = from_config(where.config, model, options, "deploy")
-    request = Request(
-        model=model,
-        app=app_name(app, where.config, model),
-        target=where.target,
-        device=where.device,
-        options=options,
-        wish=wish,
-        bench=not no_bench,
-        dry_run=dry_run,
-        service=where.service,
-        rate=rate,
-        sign=sign or where.config.signing_key,
-        sources=sources(where.config, wheels),
-        effort=effort,
-        gates=gates,
-        allow_emulated=allow_emulated,
-    )
     with show(as_json=as_json, quiet=quiet) as progress:
-        outcome = deploy(request, progress, ask)
-    if html is not None and outcome.bench is not None:
-        write_html(html, outcome.bench, outcome.gates)
+        outcome = jobs.deploy(
+            model,
+            where,
+            app=app,
+            options=options,
+            wish=wish,
+            bench=not no_bench,
+            dry_run=dry_run,
+            rate=rate,
+            wheels=wheels,
+            sign=sign,
+            effort=effort,
+            gates=gates,
+            allow_emulated=allow_emulated,
+            html=html,
+            progress=progress,
+            ask=ask,
+        )
     if as_json:
         output.document("deploy", text.deploy_fields(outcome))
     else:

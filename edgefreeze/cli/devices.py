@@ -64,7 +64,7 @@ def add(
 ) -> None:
     """Write a device into edgefreeze.toml. HOST is an ssh alias, user@host or host:port; never a password."""
     from edgefreeze import devices, inventory, targets
-    from edgefreeze.cli.options import folders
+    from edgefreeze.project import folders
 
     targets.load(target, folders(inventory.load(), targets_folder))
     found = devices.add(Path.cwd(), name, host, target)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import Where, device_options, output_options
+from edgefreeze.cli.options import device_options, output_options
+from edgefreeze.project import Where
 
 if TYPE_CHECKING:
     from edgefreeze.doctor.case import Finding

@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Write an edgefreeze.toml to start from into the working directory."""
     from edgefreeze import inventory, targets
-    from edgefreeze.cli.options import app_name
     from edgefreeze.errors import Failure
+    from edgefreeze.project import app_name
 
     file = Path(inventory.FILE)
     if file.exists() and not force:

@@ -87,8 +87,8 @@ def command(
     import msgspec
 
     from edgefreeze import inventory, targets
-    from edgefreeze.cli.options import folders
     from edgefreeze.inspection import report
+    from edgefreeze.project import folders
 
     places = folders(inventory.load(), targets_folder)
     chosen = [targets.load(name, places) for name in wanted or targets.names(places)]

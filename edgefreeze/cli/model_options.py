@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ import click
 from edgefreeze import formats
 from edgefreeze.cli.options import names_callback
 from edgefreeze.errors import Failure
-from edgefreeze.inventory import Config
 
 if TYPE_CHECKING:
     from edgefreeze.building import Wish
@@ -152,25 +150,6 @@ def complete_format(ctx: click.Context, param: click.Parameter, incomplete: str)
     """For the shell: the formats and precisions."""
     every = [formats.key(name, precision) for name, known in formats.FORMATS.items() for precision in known]
     return [key for key in ("auto", *every) if key.startswith(incomplete)]
-
-
-def from_config(config: Config, model: Path | None, options: Options, command: str) -> tuple[Path, Options]:
-    """The model, named or edgefreeze.toml's, and the options with what edgefreeze.toml says where the command
-    line says nothing. Raises Failure model-missing."""
-    if model is None:
-        if config.model is None:
-            raise Failure(
-                "model-missing",
-                "no model was named",
-                expected=f"edgefreeze {command} MODEL, or model = … in edgefreeze.toml",
-                next="edgefreeze init",
-            )
-        model = config.path(config.model)
-    if options.samples is None and config.samples:
-        options = replace(options, samples=config.path(config.samples))
-    if options.calibration is None and config.calibration:
-        options = replace(options, calibration=config.path(config.calibration))
-    return model, replace(options, signature=options.signature or config.signature)
 
 
 def source_options(function: Command) -> Command:

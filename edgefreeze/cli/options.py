@@ -7,23 +7,15 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from edgefreeze import inventory, targets
+from edgefreeze import inventory, project, targets
 from edgefreeze.errors import Failure
-from edgefreeze.inventory import Config, Device, Service
-from edgefreeze.targets import Target
-
-if TYPE_CHECKING:
-    from edgefreeze.runtimes import Sources
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_TARGET = "x86"
 
 
 class Rate(click.ParamType[int]):
@@ -98,24 +90,6 @@ def side_options(function: F) -> F:
     return function
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
-    """What --target, --host, --targets and edgefreeze.toml lead to."""
-
-    config: Config
-    target: Target
-    device: Device
-    folders: tuple[Path, ...] = ()
-    """Where targets were looked for, before those that edgefreeze brings."""
-
-    @property
-    def service(self) -> Service | None:
-        """How the application there is told of a switch: as the device's entry says, else edgefreeze.toml's
-        [service], else the target's."""
-        listed = self.config.devices.get(self.device.name)
-        return (listed and listed.service) or self.config.service or self.target.service
-
-
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--target, --host, --targets; the command gets them resolved, as `where`."""
 
@@ -128,12 +102,7 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(
         *args: Any, target: str | None, host: str | None, targets_folder: Path | None, **kwargs: Any
     ) -> Any:
-        config = inventory.load()
-        found, device = resolve(config, target, host, targets_folder)
-        places = folders(config, targets_folder)
-        return function(
-            *args, where=Where(config=config, target=found, device=device, folders=places), **kwargs
-        )
+        return function(*args, where=project.where(inventory.load(), target, host, targets_folder), **kwargs)
 
     return call
 
@@ -156,9 +125,7 @@ def on_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         where = None
         if host is not None:
-            config = inventory.load()
-            found, device = resolve(config, target, host, targets_folder)
-            where = Where(config=config, target=found, device=device)
+            where = project.where(inventory.load(), target, host, targets_folder)
         elif target is not None:
             raise Failure("usage", "--target says what kind of board the device of --on is", next="--on HOST")
         return function(*args, on=where, **kwargs)
@@ -174,8 +141,7 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, target: str | None, targets_folder: Path | None, **kwargs: Any) -> Any:
         config = inventory.load()
-        name = target or config.target or DEFAULT_TARGET
-        found = targets.load(name, folders(config, targets_folder))
+        found = project.target(config, target, targets_folder)
         return function(*args, config=config, target=found, **kwargs)
 
     return call
@@ -208,23 +174,6 @@ def wheels_option(function: F) -> F:
     )(function)
 
 
-def sources(config: Config, wheels: Path | None = None, *, upgrade: bool = False) -> Sources:
-    """Where the runtimes' packages come from, by edgefreeze.toml and the options. Raises Failure
-    config-value where a folder is not there."""
-    from edgefreeze.runtimes import Sources, lock
-
-    folder = wheels or (config.path(config.wheels) if config.wheels else None)
-    if folder is not None and not folder.is_dir():
-        raise Failure("config-value", f"{folder}: no such folder of packages", found=str(folder))
-    project = Path(config.folder) / inventory.FILE
-    return Sources(
-        wheels=folder,
-        lock=project.with_name(lock.FILE) if project.exists() else None,
-        upgrade=upgrade,
-        mirror=config.debian_mirror,
-    )
-
-
 def sign_option(function: F) -> F:
     """--sign."""
     return click.option(
@@ -239,43 +188,6 @@ def _complete_target(ctx: click.Context, param: click.Parameter, incomplete: str
     return [name for name in targets.names() if name.startswith(incomplete)]
 
 
-def folders(config: Config, extra: Path | None) -> tuple[Path, ...]:
-    """Where targets are looked for. Raises Failure config-value where the folder is not there."""
-    if extra is not None and not extra.is_dir():
-        raise Failure("config-value", f"--targets {extra}: no such folder", found=str(extra))
-    return (*((extra,) if extra else ()), *config.target_folders)
-
-
-def resolve(
-    config: Config, target: str | None, host: str | None, targets_folder: Path | None
-) -> tuple[Target, Device]:
-    """The target and the device that the options and edgefreeze.toml lead to."""
-    entry = config.devices.get(host) if host else None
-    only = next(iter(config.devices.values())) if len(config.devices) == 1 and host is None else None
-    name = (
-        target
-        or (entry.target if entry else None)
-        or config.target
-        or (only.target if only else DEFAULT_TARGET)
-    )
-    found = targets.load(name, folders(config, targets_folder))
-    device = inventory.choose(config, name, found.transport, host)
-    listed = config.devices.get(device.name)
-    if listed and listed.overrides:
-        place = f"{inventory.FILE}: devices.{device.name}"
-        found = targets.overridden(found, listed.overrides, place)
-    if entry and target and entry.target != target:
-        raise Failure(
-            "device-mismatch",
-            f"device '{host}' is a {entry.target} in {inventory.FILE}, not a {target}",
-            expected=entry.target,
-            found=target,
-            next=f"the same command with --target {entry.target}",
-        )
-    # The board's own interpreter, where the target or the inventory names one, runs helper and models alike.
-    return found, replace(device, python=device.python or found.python)
-
-
 def may_ask() -> bool:
     """Whether somebody is there to be asked."""
     return sys.stdin.isatty() and not os.environ.get("CI")
@@ -288,15 +200,3 @@ def ask(prompt: str) -> str | None:
     import getpass
 
     return getpass.getpass(prompt)
-
-
-def app_name(given: str | None, config: Config, model: Path | None = None) -> str:
-    """The app's name: given, edgefreeze.toml's, or made of the model's. Raises Failure name-invalid."""
-    if given:
-        return inventory.check_name(given, "--app")
-    if config.app:
-        return config.app
-    if model is None:
-        raise Failure("usage", "which app?", expected="--app NAME, or app = … in edgefreeze.toml")
-    name = "".join(c if c.isalnum() and c.isascii() else "-" for c in model.resolve().stem).strip("-")
-    return inventory.check_name(name[:64] or "model", "the app, named after the model")

@@ -8,7 +8,8 @@ import click
 
 from edgefreeze.cli import output
 from edgefreeze.cli.model_options import format_option
-from edgefreeze.cli.options import Where, ask, device_options, output_options, sources, wheels_option
+from edgefreeze.cli.options import ask, device_options, output_options, wheels_option
+from edgefreeze.project import Where, sources
 
 
 @click.command(

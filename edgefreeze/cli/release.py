@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefreeze.cli import output
-from edgefreeze.cli.model_options import conversion_options, format_option, from_config, wish_options
+from edgefreeze.cli.model_options import conversion_options, format_option, wish_options
 from edgefreeze.cli.options import (
-    app_name,
     app_option,
     ask,
     output_options,
     sign_option,
-    sources,
     target_options,
     wheels_option,
 )
+from edgefreeze.project import app_name, from_config, sources
 
 if TYPE_CHECKING:
     from edgefreeze.building import Wish

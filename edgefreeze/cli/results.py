@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.bench_options import write_html
-from edgefreeze.cli.options import Where, device_options, output_options
+from edgefreeze.cli.options import device_options, output_options
+from edgefreeze.project import Where
 
 
 @click.group("results", epilog="Example:  edgefreeze results list --app digits")
@@ -42,10 +42,11 @@ def show(result: str, html: Path | None, as_json: bool, quiet: bool, debug: bool
     """One RESULT again: a file, the first digits of a run, or "latest"."""
     from edgefreeze.benchmark import store
     from edgefreeze.report import duel
+    from edgefreeze.report import html as page
 
     found = store.find(result)
     if html is not None:
-        write_html(html, found)
+        page.write(html, found)
     if as_json:
         import msgspec
 

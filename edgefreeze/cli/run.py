@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import Where, app_option, device_options, output_options
+from edgefreeze.cli.options import app_option, device_options, output_options
+from edgefreeze.project import Where
 
 
 @click.command("run", epilog="Example:  edgefreeze run --host cam1 --input digits.npz --output answers.npz")
@@ -37,7 +38,9 @@ def command(
     """
     from edgefreeze import operate
 
-    found = operate.infer(where.device, app or where.config.app, source, result, format_name, options.ask)
+    found = operate.infer_file(
+        where.device, app or where.config.app, source, result, format_name, options.ask
+    )
     if as_json:
         output.document("run", found)
     else:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import Where, app_option, device_options, output_options
+from edgefreeze.cli.options import app_option, device_options, output_options
+from edgefreeze.project import Where
 
 
 @click.command("status", epilog="Example:  edgefreeze status --host cam1")

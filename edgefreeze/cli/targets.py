@@ -24,9 +24,9 @@ def command() -> None:
 @output_options
 def list_(targets_folder: Path | None, as_json: bool, quiet: bool, debug: bool) -> None:
     """Every target with a line on what it is."""
-    from edgefreeze import inventory, targets
+    from edgefreeze import inventory, project, targets
 
-    folders = options.folders(inventory.load(), targets_folder)
+    folders = project.folders(inventory.load(), targets_folder)
     known = targets.names(folders)
     found = [(name, targets.read(file, folders).target.summary, str(file)) for name, file in known.items()]
     if as_json:
@@ -46,9 +46,9 @@ def show(name: str, targets_folder: Path | None, as_json: bool, quiet: bool, deb
     """One target, with every default filled in, and where each value comes from."""
     import msgspec
 
-    from edgefreeze import inventory, targets
+    from edgefreeze import inventory, project, targets
 
-    resolved = targets.resolve(name, options.folders(inventory.load(), targets_folder))
+    resolved = targets.resolve(name, project.folders(inventory.load(), targets_folder))
     if as_json:
         fields = {"target": msgspec.to_builtins(resolved.target), "origins": resolved.origins}
         output.document("targets show", fields)
@@ -73,9 +73,9 @@ def check(
 ) -> None:
     """Whether targets are valid: the FILEs named, or all that are known. The first mistake is told with its
     line."""
-    from edgefreeze import inventory, targets
+    from edgefreeze import inventory, project, targets
 
-    folders = options.folders(inventory.load(), targets_folder)
+    folders = project.folders(inventory.load(), targets_folder)
     chosen = files or tuple(targets.names(folders).values())
     for file in chosen:
         targets.read(file, folders)
@@ -107,12 +107,12 @@ def new(
     debug: bool,
 ) -> None:
     """Write a target for the board that a device is: what its probe finds, on top of the nearest target."""
-    from edgefreeze import drafting, inventory
+    from edgefreeze import drafting, inventory, project
     from edgefreeze.errors import Failure
 
     config = inventory.load()
     inventory.check_name(name, "NAME")
-    folders = options.folders(config, targets_folder)
+    folders = project.folders(config, targets_folder)
     folder = targets_folder or (folders[0] if folders else Path())
     file = folder / f"{name}.toml"
     if file.exists() and not force:

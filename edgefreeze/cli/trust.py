@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import Where, device_options, output_options
+from edgefreeze.cli.options import device_options, output_options
+from edgefreeze.project import Where
 
 
 @click.group("trust")

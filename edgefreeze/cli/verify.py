@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edgefreeze.cli import options, output
-from edgefreeze.cli.options import Where, app_option, on_options, output_options, side_options
-from edgefreeze.errors import Failure
+from edgefreeze.cli.options import app_option, on_options, output_options, side_options
 
 if TYPE_CHECKING:
-    from edgefreeze.difference.places import There
-    from edgefreeze.difference.sides import Artifact, Choice, Model
     from edgefreeze.difference.verifying import Comparison
-    from edgefreeze.progress import Progress
+    from edgefreeze.project import Where
 
 
 @click.command(
@@ -80,61 +74,24 @@ def command(
     """
     import msgspec
 
+    from edgefreeze import jobs
     from edgefreeze.cli.progress import show
     from edgefreeze.difference import sides, verifying
-
-    if a is None and on is None:
-        raise Failure("usage", "verify what?", expected="A, or the app on a device: --on HOST")
-    if a is not None and app is not None:
-        raise Failure("usage", "--app is what runs on a device already, and A is something else")
 
     choice = sides.Choice(
         signature=signature, format=format_name, outputs=outputs, inputs=inputs, trust=trust
     )
-    right = sides.side(b, replace(choice, format=None) if on else choice)
-    with show(as_json=as_json, quiet=quiet) as progress, _left(a, choice, on, app, progress) as left:
-        found = verifying.verify(left, right, samples, tolerance, progress)
-    fields: dict[str, Any] = msgspec.to_builtins(found)
+    with show(as_json=as_json, quiet=quiet) as progress:
+        found = jobs.verify(
+            a, b, choice, on=on, app=app, samples=samples, tolerance=tolerance, progress=progress,
+            ask=options.ask,
+        )  # fmt: skip
     if not as_json and not quiet:
         _tell(found)
     if not found.equal:
-        failure = verifying.failure(found, a)
-        failure.fields = fields
-        raise failure
+        raise verifying.failure(found, a)
     if as_json:
-        output.document("verify", fields)
-
-
-@contextlib.contextmanager
-def _left(
-    a: Path | None, choice: Choice, on: Where | None, app: str | None, progress: Progress
-) -> Iterator[Model | Artifact]:
-    """A: a file here, a file on a device, or what runs there."""
-    from edgefreeze import operate
-    from edgefreeze.difference import sides
-
-    if on is None:
-        assert a is not None
-        yield sides.side(a, choice)
-        return
-    with on_device(on, progress) as place:
-        if a is not None:
-            yield sides.on_device(a, choice, place)
-            return
-        name = operate.only_app(place.helper, app or on.config.app)
-        with sides.of_app(place.helper, name, None, choice.format, on.target.bench.threads) as running:
-            yield running
-
-
-@contextlib.contextmanager
-def on_device(on: Where, progress: Progress) -> Iterator[There]:
-    """The device, connected and looked at."""
-    from edgefreeze.difference import places
-    from edgefreeze.transport.client import connect
-
-    progress.step("connect", f"connecting to {on.device.name}")
-    with connect(on.device, options.ask) as helper:
-        yield places.there(helper, on.target, progress, options.sources(on.config))
+        output.document("verify", msgspec.to_builtins(found))
 
 
 def _tell(found: Comparison) -> None:

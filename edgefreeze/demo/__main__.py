@@ -14,7 +14,8 @@ from edgefreeze import inventory, targets
 from edgefreeze.building import Wish
 from edgefreeze.cli import output
 from edgefreeze.cli.progress import show
-from edgefreeze.deploying import Request, deploy
+from edgefreeze.deploying import deploy
+from edgefreeze.deployment import Request
 from edgefreeze.errors import Failure
 from edgefreeze.report import text
 

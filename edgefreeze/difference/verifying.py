@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgefreeze.device import parity
@@ -15,6 +16,7 @@ from edgefreeze.difference.measures import Worst
 from edgefreeze.difference.sides import Answer, Arrays, Artifact, Given, Model
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
+from edgefreeze.shown import Shown
 from edgefreeze.types import Tensor
 from edgefreeze.worker import matching
 
@@ -44,8 +46,8 @@ class OutputComparison:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Comparison(Shown):
     """A beside B. `inputs`: what they were compared on. `device`: where A ran, None for this machine."""
 
     equal: bool
@@ -105,10 +107,11 @@ def compare(mine: Answer, theirs: Answer, tolerance: float) -> tuple[tuple[Outpu
 
 
 def failure(found: Comparison, a: Path | None) -> Failure:
-    """What a comparison that is not equal ends in. a: A's path, None of what runs on a device."""
+    """What a comparison that is not equal ends in, with all of it. a: A's path, None of what
+    runs on a device."""
     on = f" --on {found.device}" if found.device else ""
     wrong = [o for o in found.outputs if not o.equal]
-    return Failure(
+    failure = Failure(
         "differs",
         f"{found.a} does not compute what {found.b} computes: "
         + "; ".join(f"output {o.name!r}: {o.reason}" for o in wrong),
@@ -116,6 +119,8 @@ def failure(found: Comparison, a: Path | None) -> Failure:
         found="; ".join(f"{o.name}: {_size(o)}" for o in wrong),
         next=f"edgefreeze bisect {a or 'its release folder'} {found.b}{on}",
     )
+    failure.fields = msgspec.to_builtins(found)
+    return failure
 
 
 def _size(output: OutputComparison) -> str:

@@ -23,6 +23,7 @@ from edgefreeze.inspection.cost import Cost, cost
 from edgefreeze.inspection.fit import RANDOM, STATE, Fit, fit, fit_of_layers
 from edgefreeze.inspection.graph import Graph
 from edgefreeze.inspection.saved_model import Signature
+from edgefreeze.shown import Shown
 from edgefreeze.targets import Target
 from edgefreeze.types import Tensor
 from edgefreeze.worker import digests, sources
@@ -46,8 +47,8 @@ class TargetFit:
     advice: Advice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Inspection(Shown):
     """What is known of a model from its file alone. None: the file does not say."""
 
     path: str

@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,11 @@ class Release:
     def primary(self) -> Artifact:
         """The artifact that `run` uses: the first, in the target's order, that can be proved, or at all."""
         return next(iter(self.provable or self.artifacts))
+
+    def at(self, folder: Path) -> Release:
+        """The same after its folder was moved."""
+        moved = (replace(c, source=folder / c.source.relative_to(self.folder)) for c in self.contents)
+        return replace(self, folder=folder, contents=tuple(moved))
 
     @property
     def provable(self) -> tuple[Artifact, ...]:

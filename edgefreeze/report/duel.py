@@ -18,7 +18,7 @@ from edgefreeze.text import ranges, short, size
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgefreeze.benching import Outcome
+    from edgefreeze.benching import Measurement
     from edgefreeze.benchmark.comparing import Compared
     from edgefreeze.benchmark.store import Kept
 
@@ -43,14 +43,10 @@ def print_duel(console: Console, duel: DuelResult) -> None:
     if duel.emulated:
         console.print(f"[bold yellow]{EMULATED}[/]")
     several = len({c.threads for c in duel.contestants}) > 1
-    head = ["artifact", *(["threads"] if several else []), "p50 ms", "p90", "p99", "start ms", "peak memory"]
-    base = any(c.format == BASELINE for c in duel.contestants)
-    table = new_table(*head, *(["× SavedModel", "verdict"] if base else [""]), title=title(duel))
-    verdicts = {(c.candidate, c.threads): c for c in duel.comparisons if c.baseline == BASELINE}
-    for contestant in duel.contestants:
-        row = duel_row(contestant, verdicts.get((contestant.format, contestant.threads)))
-        more = [str(contestant.threads)] if several else []
-        table.add_row(row[0], *more, *row[1:6], *(row[6:] if base else [row[7]]))
+    head, rows = duel_rows(duel)
+    table = new_table(*head, title=title(duel))
+    for row in rows:
+        table.add_row(*row)
     tables.show(console, table)
     for comparison in duel.comparisons:
         if comparison.baseline.startswith(ACTIVE) or comparison.verdict == "invalid":
@@ -68,7 +64,21 @@ def print_duel(console: Console, duel: DuelResult) -> None:
     )
 
 
-def print_bench(console: Console, outcome: Outcome) -> None:
+def duel_rows(duel: DuelResult) -> tables.Rows:
+    """A contestant a row, with its verdict against the SavedModel where that took part."""
+    several = len({c.threads for c in duel.contestants}) > 1
+    head = ["artifact", *(["threads"] if several else []), "p50 ms", "p90", "p99", "start ms", "peak memory"]
+    base = any(c.format == BASELINE for c in duel.contestants)
+    verdicts = {(c.candidate, c.threads): c for c in duel.comparisons if c.baseline == BASELINE}
+    rows = []
+    for contestant in duel.contestants:
+        row = duel_row(contestant, verdicts.get((contestant.format, contestant.threads)))
+        more = [str(contestant.threads)] if several else []
+        rows.append([row[0], *more, *row[1:6], *(row[6:] if base else [row[7]])])
+    return [*head, *(["× SavedModel", "verdict"] if base else [""])], rows
+
+
+def print_bench(console: Console, outcome: Measurement) -> None:
     """What bench measured, and what the gates say."""
     duel = outcome.result
     console.print(f"[bold]{duel.app} {short(duel.release)}[/] on {duel.device}")

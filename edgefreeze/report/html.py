@@ -1,4 +1,4 @@
-"""A result as one page: no network, no script; light, dark, on a phone, in print. Pure."""
+"""A result as one page: no network, no script; light, dark, on a phone, in print."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from edgefreeze.benchmark import statistics
 from edgefreeze.benchmark.gates import Judgement
 from edgefreeze.benchmark.result import BASELINE, Contestant, DuelResult
+from edgefreeze.errors import Failure
 from edgefreeze.report import svg
 from edgefreeze.report.duel import EMULATED, interval, ms, start
 from edgefreeze.text import ranges, short, size
@@ -35,6 +36,16 @@ def page(result: DuelResult, judged: Sequence[Judgement] = ()) -> str:
         f"<title>{escape(heading)}: latency</title>\n<style>\n{CSS.read_text(encoding='utf-8')}</style>\n"
         f"</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def write(path: Path, result: DuelResult, judged: Sequence[Judgement] = ()) -> None:
+    """Write the page. Raises Failure config-value where it cannot be written."""
+    try:
+        path.write_text(page(result, judged), encoding="utf-8")
+    except OSError as error:
+        raise Failure(
+            "config-value", f"{path} cannot be written: {error.strerror}", found=str(path)
+        ) from None
 
 
 def _sections(result: DuelResult, judged: Sequence[Judgement], heading: str) -> Iterator[str]:

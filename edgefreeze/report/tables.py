@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+Rows = tuple[list[str], list[list[str]]]
+"""A table's headings, and its rows of as many cells."""
+
+
 def new_table(*columns: str, title: str | None = None) -> Table:
     """A plain table: the first column to the left, the others to the right."""
     from rich import box

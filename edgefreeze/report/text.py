@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgefreeze.building import Built
-from edgefreeze.deploying import Outcome
+from edgefreeze.deployment import Deployment
 from edgefreeze.exporting import Exported
 from edgefreeze.release import signing
 from edgefreeze.report import boot, tables
@@ -18,13 +18,11 @@ from edgefreeze.text import duration, short, size
 from edgefreeze.types import Parity, Tensor
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rich.console import Console
     from rich.table import Table
 
 
-def deploy_fields(outcome: Outcome) -> dict[str, Any]:
+def deploy_fields(outcome: Deployment) -> dict[str, Any]:
     """The fields of deploy's --json document."""
     fields: dict[str, Any] = {
         name: msgspec.to_builtins(getattr(outcome, name))
@@ -38,7 +36,7 @@ def deploy_fields(outcome: Outcome) -> dict[str, Any]:
     return fields
 
 
-def build_fields(built: Built, folder: Path) -> dict[str, Any]:
+def build_fields(built: Built) -> dict[str, Any]:
     """The fields of build's --json document. `path` is None of what is not in the release."""
     released = {a.key for a in built.release.artifacts}
     artifacts = [
@@ -47,7 +45,7 @@ def build_fields(built: Built, folder: Path) -> dict[str, Any]:
     ]
     return {
         "release": built.release.id,
-        "path": str(folder),
+        "path": str(built.release.folder),
         "signer": signing.signer(built.release),
         "cached": built.cached,
         "artifacts": artifacts,
@@ -58,30 +56,35 @@ def build_fields(built: Built, folder: Path) -> dict[str, Any]:
     }
 
 
-def print_build(console: Console, built: Built, folder: Path) -> None:
+def print_build(console: Console, built: Built) -> None:
     """What a build made, for a person."""
     again = " (nothing changed since an earlier build)" if built.cached else ""
-    console.print(f"[bold green]{folder}[/] is release {short(built.release.id)}{again}.")
+    console.print(f"[bold green]{built.release.folder}[/] is release {short(built.release.id)}{again}.")
     if built.release.signature is not None:
         console.print(f"Signed by {signing.signer(built.release)}.")
     console.print(f"Golden inputs: {built.conversion.golden.text}.")
-    accuracy = {a.format: a for a in built.accuracy}
-    headers = ["artifact", "status", "size", "error", "allowed", "SQNR dB", "top-1"]
-    table = new_table(*headers, *(["accuracy", "original's"] if accuracy else []))
-    for artifact in built.conversion.artifacts:
-        mine = accuracy.get(artifact.key)
-        scores = ([f"{mine.accuracy:.2%}", f"{mine.original:.2%}"] if mine else ["", ""]) if accuracy else []
-        table.add_row(
-            artifact.key,
-            artifact.status,
-            size(artifact.bytes) if artifact.bytes else "",
-            *_errors(artifact.parity),
-            *scores,
-        )
+    headers, rows = build_rows(built)
+    table = new_table(*headers)
+    for row in rows:
+        table.add_row(*row)
     tables.show(console, table)
     for artifact in built.conversion.artifacts:
         if artifact.status != "verified":
             console.print(f"[dim]{artifact.key}: {artifact.reason}[/]")
+
+
+def build_rows(built: Built) -> tables.Rows:
+    """What was made of the model, an artifact a row."""
+    accuracy = {a.format: a for a in built.accuracy}
+    headers = ["artifact", "status", "size", "error", "allowed", "SQNR dB", "top-1"]
+    headers += ["accuracy", "original's"] if accuracy else []
+    rows = []
+    for artifact in built.conversion.artifacts:
+        mine = accuracy.get(artifact.key)
+        scores = ([f"{mine.accuracy:.2%}", f"{mine.original:.2%}"] if mine else ["", ""]) if accuracy else []
+        weight = size(artifact.bytes) if artifact.bytes else ""
+        rows.append([artifact.key, artifact.status, weight, *_errors(artifact.parity), *scores])
+    return headers, rows
 
 
 def _errors(parity: Parity | None) -> list[str]:
@@ -110,7 +113,7 @@ def print_export(console: Console, made: Exported) -> None:
         console.print(f"[bold yellow]{made.path}[/] is unverified: {made.reason or 'nothing was compared'}.")
     for kind, tensors in (("feed", made.inputs), ("fetch", made.outputs)):
         for tensor in tensors:
-            console.print(f"  {kind:<5} {tensor.tensor}  {tensor.dtype} {_shape(tensor)}")
+            console.print(f"  {kind:<5} {tensor.tensor}  {tensor.dtype} {shape(tensor)}")
     for note in made.notes:
         console.print(f"[dim]  {note}[/]")
     console.print(f"[dim]golden inputs: {made.golden}[/]")
@@ -122,13 +125,14 @@ def _formats(release: dict[str, Any]) -> str:
     return " ".join(f"[bold]{f}[/] (runs)" if f == chosen else f for f in release["formats"])
 
 
-def _shape(tensor: Tensor) -> str:
+def shape(tensor: Tensor) -> str:
+    """ "?×8×8×1"; "?" where the rank is not known."""
     if tensor.shape is None:
         return "?"
     return "×".join("?" if d is None else str(d) for d in tensor.shape)
 
 
-def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True) -> None:
+def print_deploy(console: Console, outcome: Deployment, *, next_steps: bool = True) -> None:
     """What a deployment did, for a person: the verdict first, then how it was proved, then what next."""
     name = f"{outcome.app} {short(outcome.release)}"
     console.print()
@@ -152,7 +156,11 @@ def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True)
     for runtime, what in outcome.runtimes.items():
         console.print(f"[dim]{runtime}: {what}[/]")
     console.print()
-    console.print(_artifacts(outcome))
+    headers, rows = deploy_rows(outcome)
+    table = new_table(*headers)
+    for cells in rows:
+        table.add_row(*cells)
+    console.print(table)
     if outcome.bench:
         console.print()
         print_duel(console, outcome.bench)
@@ -171,24 +179,17 @@ def print_deploy(console: Console, outcome: Outcome, *, next_steps: bool = True)
         console.print(f"  edgefreeze rollback{host}{app}")
 
 
-def _artifacts(outcome: Outcome) -> Table:
+def deploy_rows(outcome: Deployment) -> tables.Rows:
     """Each form of the model: how far from the original, here and there, and how accurate."""
     accuracy = {a.format: a for a in outcome.accuracy}
     there = {t.key: t for t in outcome.selftest}
     headers = ["artifact", "size", "error here", f"error on {outcome.device}", "allowed"]
     if accuracy:
         headers += [f"accuracy on {outcome.device}", "original's"]
-    table = new_table(*headers)
+    rows = []
     for artifact in outcome.artifacts:
         if artifact.status != "verified":
-            table.add_row(
-                artifact.key,
-                "",
-                artifact.status,
-                "",
-                "",
-                *[""] * (len(headers) - 5),
-            )
+            rows.append([artifact.key, "", artifact.status, *[""] * (len(headers) - 3)])
             continue
         test = there.get(artifact.key)
         row = [
@@ -201,8 +202,8 @@ def _artifacts(outcome: Outcome) -> Table:
         if accuracy:
             mine = accuracy.get(artifact.key)
             row += [f"{mine.accuracy:.2%}", f"{mine.original:.2%}"] if mine else ["", ""]
-        table.add_row(*row)
-    return table
+        rows.append(row)
+    return headers, rows
 
 
 def print_status(console: Console, found: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgefreeze import deploying, targets
+from edgefreeze import deploying, deployment, targets
 from edgefreeze.device import pack, tensors
 from edgefreeze.device.protocol import canonical
 from edgefreeze.inventory import Device, Service
@@ -299,7 +299,7 @@ class Site:
         target = _target()
         facts = session.probe(helper)
         session.require_board(target, facts, "board")
-        request = deploying.Request(
+        request = deployment.Request(
             model=Path("model"), app=APP, target=target, device=self.device(), bench=False,
             service=self.service, sign=self.key if sign else None, dry_run=self.dry_run,
         )  # fmt: skip
@@ -309,7 +309,7 @@ class Site:
             evaluation=None, accuracy=(), cached=False,
         )  # fmt: skip
         return deploying.deliver(
-            request, helper, built, (self.world.plan,), facts, self.progress, deploying.Clock()  # type: ignore[arg-type]
+            request, helper, built, (self.world.plan,), facts, self.progress, deployment.Clock()  # type: ignore[arg-type]
         )  # fmt: skip
 
     def listing(self) -> set[str]:

@@ -7,33 +7,38 @@ goes the way of the command line, through the worker.
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from edgefreeze import conversion
 from edgefreeze.conversion import Options
-from edgefreeze.errors import Failure
 from edgefreeze.freezing import WANTED, Frozen, finish
 from edgefreeze.freezing import freeze as freeze_path
-from edgefreeze.progress import Silent
+from edgefreeze.progress import Progress
+from edgefreeze.python import arguments
+from edgefreeze.python.arguments import Data, Listener, Place, SourceOptions, several
 from edgefreeze.targets import Freeze
+from edgefreeze.types import Conversion
 
 
 def freeze(
     model: Any,
-    out: str | Path | None = None,
+    out: Place | None = None,
     *,
     signature: Any = None,
-    samples: Mapping[str, Any] | str | Path | None = None,
+    samples: Data | None = None,
     inputs: Sequence[Any] = (),
     outputs: Sequence[Any] = (),
-    **options: Any,
+    verify: bool = True,
+    progress: Listener | None = None,
+    **options: Unpack[SourceOptions],
 ) -> Frozen:
     """Freeze a model and prove the result in a fresh process.
 
@@ -43,33 +48,37 @@ def freeze(
     signature: a name (of a SavedModel's signature, of a tf.Module's function); or for a tf.function or a
     tf.Module's __call__ the TensorSpecs of its arguments.
     samples: inputs by name, as arrays whose rows are cut into calls, or a path (see worker/samples.py).
-    options: as freezing.Options.
+    verify: False leaves the proof out, and the status is then "unverified".
 
     Raises Failure, as the command does, and writes nothing then. Raises TypeError for another object.
     """
-    place = Path(out) if out is not None else _temporary()
-    with tempfile.TemporaryDirectory(prefix="edgefreeze-") as made:
-        folder = Path(made)
-        if isinstance(samples, Mapping):
-            samples = _stored(samples, folder / "samples.npz")
-        chosen = Options(samples=Path(samples) if samples is not None else None, **options)
-        if isinstance(model, (str, Path)):
+    place = arguments.path(out) if out is not None else _temporary()
+    listener = arguments.told(progress)
+    with (
+        arguments.given("freeze", SourceOptions, options) as given,
+        arguments.data("samples", samples) as examples,
+        tempfile.TemporaryDirectory(prefix="edgefreeze-") as scratch,
+    ):
+        folder = Path(scratch)
+        chosen = replace(given.options, samples=examples, verify=verify)
+        if isinstance(model, (str, os.PathLike)):
             named = replace(
                 chosen,
                 signature=signature,
-                inputs=tuple(map(str, inputs)),
-                outputs=tuple(map(str, outputs)),
+                inputs=tuple(map(str, several(inputs))),
+                outputs=tuple(map(str, several(outputs))),
             )
-            return freeze_path(Path(model), place, named)
+            return freeze_path(arguments.path(model), place, named, listener)
         started = time.monotonic()
-        made = _convert(model, signature, inputs, outputs, chosen, folder)
-        proved = conversion.prove_all(made, folder, chosen.tolerances, Silent())
+        made = _convert(model, signature, inputs, outputs, chosen, folder, listener)
+        proved = conversion.prove_all(made, folder, chosen.tolerances, listener)
         return finish(proved, folder, place, chosen, started)
 
 
 def _convert(
-    model: Any, signature: Any, inputs: Sequence[Any], outputs: Sequence[Any], options: Options, folder: Path
-) -> Any:
+    model: Any, signature: Any, inputs: Sequence[Any], outputs: Sequence[Any], options: Options, folder: Path,
+    progress: Progress,
+) -> Conversion:  # fmt: skip
     """The worker's operation `convert` for an object, in this process."""
     from tensorflow.python.eager import context
 
@@ -90,24 +99,9 @@ def _convert(
     # Scripts of TensorFlow 1 have a graph as default, or have switched eager execution off.
     with context.eager_mode():
         source = objects.source(model, signature, inputs, outputs, options.batch)
-        return complete(source, "object", "", [(wanted, {})], asked, folder, Stages(lambda event: None))
-
-
-def _stored(samples: Mapping[str, Any], path: Path) -> Path:
-    import numpy as np
-
-    from edgefreeze.device import tensors
-
-    try:
-        path.write_bytes(tensors.encode({name: np.asarray(value) for name, value in samples.items()}))
-    except tensors.TensorError as error:
-        raise Failure(
-            "samples-bad",
-            "The samples cannot be used.",
-            expected="arrays of numbers or strings by input name",
-            found=str(error),
-        ) from error
-    return path
+        return complete(
+            source, "object", "", [(wanted, {})], asked, folder, Stages(conversion.stages(progress))
+        )
 
 
 def _temporary() -> Path:
