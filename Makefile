@@ -6,7 +6,7 @@ PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 ALONE := tests/test_demo.py tests/deploy/test_lab.py tests/lab tests/device/test_duel.py tests/deploy/test_bench.py
 
-.PHONY: demo test test-fast test-all test-faults fuzz check lock clean
+.PHONY: demo test test-fast test-all test-faults fuzz check docs lock clean
 
 demo: $(READY)  ## the main job on this machine: train, freeze, prove, ship, prove again, measure
 	@$(BIN)/python -m edgefreeze.demo
@@ -35,6 +35,10 @@ check: $(READY)  ## types and style
 	$(BIN)/python -m mypy
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
+
+docs: $(READY)  ## the documentation as pages, in build/site; its generated parts are made anew before
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m mkdocs build --strict
 
 lock: $(READY)  ## resolve requirements.lock anew; it names no hosts
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --no-header \
