@@ -142,10 +142,12 @@ def sentence(found: Comparison, *, several: bool = False) -> str:
 
 
 def interval(found: Comparison) -> str:
-    """The ratio and its interval; nothing where there is none."""
+    """The ratio and its interval, with as many places as leave two digits of the ratio; nothing where there is
+    none."""
     if found.ratio is None or found.interval is None:
         return ""
-    return f"{found.ratio:.2f} ({found.interval[0]:.2f}–{found.interval[1]:.2f})"
+    places = 2 if found.ratio >= 0.095 else 3 if found.ratio >= 0.0095 else 4
+    return f"{found.ratio:.{places}f} ({found.interval[0]:.{places}f}–{found.interval[1]:.{places}f})"
 
 
 def ms(value: float | None) -> str:

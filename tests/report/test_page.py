@@ -17,6 +17,7 @@ from edgefreeze.benchmark import gates
 from edgefreeze.benchmark.quality import Finding
 from edgefreeze.benchmark.result import DuelResult
 from edgefreeze.report import svg
+from edgefreeze.report.duel import interval
 from edgefreeze.report.html import page
 from tests.benchmark.made import made
 
@@ -198,6 +199,16 @@ def shoot(html: Path, out: Path, width: int, *options: str) -> tuple[int, int, l
         capture_output=True, timeout=120, check=True,
     )  # fmt: skip
     return pixels(out)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown"),
+    [(1.2345, "1.23 (1.11–1.36)"), (0.0771, "0.077 (0.069–0.085)"), (0.00300, "0.0030 (0.0027–0.0033)")],
+)
+def test_a_small_ratio_keeps_its_digits(ratio: float, shown: str) -> None:
+    """0.00 (0.00–0.00) was what a busy machine gave once."""
+    (one, *_) = result().comparisons
+    assert interval(replace(one, ratio=ratio, interval=(0.9 * ratio, 1.1 * ratio))) == shown
 
 
 @pytest.mark.browser
