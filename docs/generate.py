@@ -90,7 +90,8 @@ def _commands() -> str:
         parts.append(f"## {name}\n\n{inspect.cleandoc(command.help or '')}\n\n```text\n{usage}\n```\n")
         options = [p for p in command.params if isinstance(p, click.Option)]
         parts.append(table(("option", "value", "meaning"), [_option(o, context) for o in options]))
-        parts.append("```sh\n" + "\n".join(_examples(command.epilog or "")) + "\n```\n")
+        if examples := list(_examples(command.epilog or "")):
+            parts.append("```sh\n" + "\n".join(examples) + "\n```\n")
         if fields := JSON_FIELDS[name]:
             parts.append(f"`--json`: {', '.join(f'`{field}`' for field in fields)}\n")
     return "\n".join(parts)
@@ -172,6 +173,81 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
     "edgefreeze targets new": ("path", "extends"),
     "edgefreeze targets schema": ("json_schema",),
 }
+
+
+# --- JSON documents
+
+DOCUMENTS: dict[str, type] = {
+    "deploy": Outcome,
+    "prepare": Preparation,
+    "freeze": Frozen,
+    "export": Exported,
+    "inspect": Inspection,
+    "verify": Comparison,
+    "bisect": Bisection,
+    "bench": DuelResult,
+    "compare": Compared,
+    "bug-report": BugReport,
+}
+"""Commands whose document is a type of the code; the fields of the others are named in commands.md."""
+
+
+def _documents() -> str:
+    """A section for each document, and for each type that stands in one, in the order in which they are met."""
+    parts, waiting, done = [], list(DOCUMENTS.values()), set()
+    while waiting:
+        kind = waiting.pop(0)
+        if kind in done:
+            continue
+        done.add(kind)
+        info = kinds.type_info(kind)
+        assert isinstance(info, kinds.DataclassType | kinds.StructType)
+        texts = docstrings(sys.modules[kind.__module__])[kind.__name__]
+        rows = [(f"`{f.encode_name}`", _json_kind(f.type), texts.get(f.name, "")) for f in info.fields]
+        about = " ".join(inspect.cleandoc(kind.__doc__ or "").split())
+        parts.append(f"## {_title(kind)}\n\n{about}\n\n{table(('field', 'type', 'meaning'), rows)}")
+        waiting[:0] = [t for f in info.fields for t in _classes(f.type) if t not in done]
+    assert len({_title(kind) for kind in done}) == len(done), "two types have one name"
+    return "\n".join(parts)
+
+
+def _title(kind: type) -> str:
+    return next((f"edgefreeze {name}" for name, of in DOCUMENTS.items() if of is kind), kind.__name__)
+
+
+def _classes(info: Any) -> list[type]:
+    """The dataclasses that stand in a type."""
+    if isinstance(info, kinds.DataclassType | kinds.StructType):
+        return [info.cls]
+    inner = [getattr(info, name, ()) for name in ("types", "item_types")]
+    inner.append([getattr(info, name) for name in ("item_type", "value_type") if hasattr(info, name)])
+    return [found for group in inner for kind in group for found in _classes(kind)]
+
+
+def _json_kind(info: Any) -> str:
+    """A type as it is in JSON, in words."""
+    match info:
+        case kinds.UnionType(types=types):
+            return " or ".join(_json_kind(t) for t in types)
+        case kinds.NoneType():
+            return "`null`"
+        case kinds.DataclassType(cls=cls) | kinds.StructType(cls=cls):
+            title = _title(cls)
+            return f"[{title}](#{title.lower().replace(' ', '-')})"
+        case kinds.VarTupleType(item_type=item) | kinds.ListType(item_type=item):
+            inner = _json_kind(item)
+            return f"list of ({inner})" if isinstance(item, kinds.UnionType) else f"list of {inner}"
+        case kinds.TupleType(item_types=items):
+            return f"list: {', '.join(_json_kind(i) for i in items)}"
+        case kinds.DictType(value_type=value):
+            return "object" if isinstance(value, kinds.AnyType) else f"object of {_json_kind(value)}"
+        case kinds.IntType():
+            return "integer"
+        case kinds.FloatType():
+            return "number"
+        case kinds.LiteralType(values=values):
+            return " or ".join(f'`"{value}"`' for value in values)
+    return _kind(info)
 
 
 # --- errors
@@ -340,7 +416,7 @@ def _boards() -> str:
 def _packages() -> str:
     rows = []
     known = runtimes.table()
-    for runtime in ("tensorflow", "litert", "onnxruntime"):
+    for runtime in known.package:
         formats = ", ".join(f"`{f}`" for f in known.format if known.of_format(f) == runtime)
         for row in known.packages(runtime):
             rows.append(
@@ -413,8 +489,10 @@ def _format_results() -> str:
     for model, outcomes in kept.items():
         row = [model.replace("_", " ")]
         for name, precision in cells:
-            outcome = outcomes[f"{name}:{precision}"]
-            if outcome["status"] == "verified":
+            outcome = outcomes.get(f"{name}:{precision}")
+            if outcome is None:
+                row.append("not tried")
+            elif outcome["status"] == "verified":
                 row.append("equal" if outcome["error"] == 0 else f"{outcome['error']:.0e}")
             else:
                 number = reasons.setdefault(_without_ways_out(outcome["reason"]), len(reasons) + 1)
@@ -430,6 +508,7 @@ def _without_ways_out(reason: str) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "commands": _commands,
+    "documents": _documents,
     "exit-statuses": _exit_statuses,
     "errors": _errors,
     "target-keys": lambda: keys(targets.TargetFile, targets),

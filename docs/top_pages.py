@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TOP = {
     "README.md": "index.md",
     "SECURITY.md": "security.md",
+    "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
 """File at the top of the repository → page of the site."""

@@ -44,7 +44,9 @@ def test_unknown_names(text: str, message: str) -> None:
 
 def test_every_format_has_a_runtime_and_is_a_targets() -> None:
     assert set(formats.FORMATS) == set(runtimes.table().format)
-    assert set(runtimes.table().format.values()) == set(runtimes.table().runner)
+    known = runtimes.table()
+    assert set(known.format.values()) == set(known.runner)
+    assert set(known.runner.values()) == set(known.package) == set(known.own)
 
 
 def test_a_target_may_list_precisions_each_once(tmp_path: Path) -> None:

@@ -45,18 +45,15 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     format: dict[str, str]
     runner: dict[str, str]
     debian: Debian
-    tensorflow: tuple[Package, ...]
-    litert: tuple[Package, ...]
-    onnxruntime: tuple[Package, ...]
-    tensorrt: tuple[Package, ...]
+    package: dict[str, tuple[Package, ...]]
+    """By runtime, its rows."""
 
     def packages(self, runtime: str) -> tuple[Package, ...]:
         """The rows of a runtime, first that fits first."""
-        rows: tuple[Package, ...] = getattr(self, runtime)
-        return rows
+        return self.package[runtime]
 
     def of_format(self, name: str) -> str:
-        """The runtime ("tensorflow", "litert", "onnxruntime", "tensorrt") that a format needs on a device."""
+        """The runtime ("tensorflow", "litert", …) that a format needs on a device."""
         return self.runner[self.format[name]]
 
 

@@ -365,7 +365,8 @@ def activate(
     def on_event(event: dict[str, Any]) -> None:
         if event.get("kind") == "service":
             progress.step(
-                "service", "waiting for the application" if event.get("step") == "health" else "hook"
+                "service",
+                "waiting for the application" if event.get("step") == "health" else "telling the application",
             )
 
     try:

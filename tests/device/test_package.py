@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgefreeze.device
-from edgefreeze.device import errors, runtimes
+from edgefreeze.device import errors, probe, runtimes
 from edgefreeze.transport import pyz
 
 PACKAGE = Path(edgefreeze.device.__file__).parent
@@ -97,6 +97,7 @@ def test_each_runtime_has_the_interface(name: str) -> None:
     module = runtimes.find(name)
     assert module.PACKAGES
     assert all(isinstance(package, str) for package in module.PACKAGES)
+    assert set(module.PACKAGES) <= set(probe.PACKAGES), "the probe tells which of them a device has"
     assert callable(module.require)
     assert {"run", "bind", "close"} <= set(dir(module.load))
     assert (runtimes.builds(name) > 0) == hasattr(module, "prepare")

@@ -12,6 +12,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "SECURITY.md",
+    ROOT / "CONTRIBUTING.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 _FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -75,8 +76,10 @@ def _lines(block: Block) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _split(line: str) -> list[tuple[str, ...]]:
-    """The commands of a line that are joined with &&, without variables set before them, and sudo."""
+    """The commands of a line that are joined with &&, without variables set before them, sudo and redirection."""
     words = shlex.split(line, comments=True)
+    if ">" in words:
+        words = words[: words.index(">")]
     found: list[list[str]] = [[]]
     for word in words:
         if word == "&&":
