@@ -193,7 +193,7 @@ DOCUMENTS: dict[str, type] = {
 
 
 def _documents() -> str:
-    """A section for each document, and for each type that stands in one, in the order in which they are met."""
+    """A section for each document, and for each type that stands in one, in the order in which they come."""
     parts, waiting, done = [], list(DOCUMENTS.values()), set()
     while waiting:
         kind = waiting.pop(0)

@@ -142,8 +142,7 @@ def sentence(found: Comparison, *, several: bool = False) -> str:
 
 
 def interval(found: Comparison) -> str:
-    """The ratio and its interval, with as many places as leave two digits of the ratio; nothing where there is
-    none."""
+    """The ratio and its interval, to two digits of the ratio at least; nothing where there is none."""
     if found.ratio is None or found.interval is None:
         return ""
     places = 2 if found.ratio >= 0.095 else 3 if found.ratio >= 0.0095 else 4
