@@ -6,13 +6,13 @@ PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
 ALONE := tests/test_demo.py tests/deploy/test_lab.py tests/lab tests/device/test_duel.py tests/deploy/test_bench.py
 
-.PHONY: demo test test-fast test-all test-faults fuzz check docs lock clean
+.PHONY: demo test test-fast test-all test-faults branches mutants fuzz check docs lock clean
 
 demo: $(READY)  ## the main job on this machine: train, freeze, prove, ship, prove again, measure
 	@$(BIN)/python -m edgefreeze.demo
 
 test: $(READY)  ## everything that CI runs
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory check branches
 	$(BIN)/python -m pytest -m "not slow" $(ALONE)
 	@# The others mostly wait for processes of their own: two files at a time share nothing but the cores.
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests $(ALONE:%=--ignore=%)
@@ -21,12 +21,18 @@ test-fast: $(READY)  ## seconds: no TensorFlow, no lab
 	$(BIN)/python -m pytest -q -m "not tf and not sshd and not lab and not pi and not models and not browser and not slow"
 
 test-all: $(READY)  ## everything, the slow ones too
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory check branches
 	$(BIN)/python -m pytest
 
 test-faults: $(READY)  ## every fault there is (an hour or two); FAULTS="--shard 1/4 --results faults.jsonl" and the like
 	$(BIN)/python -m tests.faults $(FAULTS)
 	$(BIN)/python -m tests.faults.mutations
+
+branches: $(READY)  ## the pure modules (tests/pure/modules.py): each has 95 % of its branches run by its tests
+	$(BIN)/python -m tests.pure.branches
+
+mutants: $(READY)  ## small changes of them must be noticed (half an hour); MUTANTS="parity --limit 0" and the like
+	$(BIN)/python -m tests.pure.mutants $(MUTANTS)
 
 fuzz: $(READY)  ## each parser of what others wrote, for two minutes each; FUZZ="manifest --seconds 600" and the like
 	$(BIN)/python -m tests.fuzzing $(FUZZ)

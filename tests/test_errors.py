@@ -58,3 +58,33 @@ def test_a_failure_as_json_has_the_contracts_fields() -> None:
 def test_the_nearest_word() -> None:
     assert nearest("frozen-pb", ["frozen_pb", "onnx"]) == "frozen_pb"
     assert nearest("zzz", ["frozen_pb", "onnx"]) is None
+    assert nearest("frozen_bp", ("onnx", "frozen_pb")) == "frozen_pb"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("locked", 1), ("gate-syntax", 2), ("bad-input", 3), ("unreachable", 4), ("hook-failed", 5),
+        ("gate-failed", 6), ("rollback-failed", 7), ("interrupted", 130),
+    ],
+)  # fmt: skip
+def test_the_exit_status_is_the_contracts(code: str, status: int) -> None:
+    """0 done, 1 failed, 2 usage, 3 configuration or bad model, 4 unreachable, 5 rolled back, 6 a gate said no,
+    7 a rollback failed too, 130 interrupted."""
+    assert Failure(code, "x").exit_status == CODES[code].exit_status == status
+
+
+def test_what_a_failure_does_not_say_is_null_and_its_detail_is_for_debugging_only() -> None:
+    failure = Failure("locked", "busy", detail="a log")
+    assert str(failure) == failure.message == "busy"
+    assert failure.detail == "a log"
+    assert failure.fields == {}
+    assert failure.as_json() == {
+        "code": "locked", "message": "busy", "expected": None, "found": None, "device_state": None,
+        "retry_safe": None, "next": None,
+    }  # fmt: skip
+
+
+def test_a_word_that_is_half_like_another_is_offered_and_one_that_is_less_is_not() -> None:
+    assert nearest("abcd", ["abxy"]) == "abxy"
+    assert nearest("abcde", ["abxyz"]) is None

@@ -69,3 +69,61 @@ def test_a_target_may_list_precisions_each_once(tmp_path: Path) -> None:
         with pytest.raises(Failure, match=found) as caught:
             targets.read(file)
         assert caught.value.code == "config-value"
+
+
+EVERY = [
+    (name, precision, facts) for name, kinds in formats.FORMATS.items() for precision, facts in kinds.items()
+]
+
+
+def test_the_bare_name_of_every_format_is_what_comes_nearest_to_the_original() -> None:
+    for name, precisions in formats.FORMATS.items():
+        assert formats.default(name) == "fp32"
+        assert formats.key(name, "fp32") == name
+        assert min(p.tolerance for p in precisions.values()) == precisions["fp32"].tolerance
+
+
+def test_the_fewer_bits_the_wider_the_tolerance() -> None:
+    """float32 by the way of the format: the graph itself, another program's kernels, a GPU's; see FORMATS."""
+    for _, precision, facts in EVERY:
+        least, most = {
+            "fp32": (1e-5, 1e-3), "frozen": (1e-5, 1e-5), "fp16": (5e-3, 1e-2), "dynamic": (3e-2, 3e-2),
+            "16x8": (3e-2, 3e-2), "int8": (6e-2, 6e-2), "int8-io": (6e-2, 6e-2),
+        }[precision]  # fmt: skip
+        assert least <= facts.tolerance <= most
+    assert (
+        formats.FORMATS["frozen_pb"]["fp32"].tolerance
+        == formats.FORMATS["saved_model"]["fp32"].tolerance
+        == 1e-5
+    )
+    assert formats.FORMATS["tflite"]["fp32"].tolerance == formats.FORMATS["onnx"]["fp32"].tolerance == 1e-4
+    assert formats.FORMATS["tflite"]["fp16"].tolerance == formats.FORMATS["onnx"]["fp16"].tolerance == 5e-3
+
+
+def test_integers_for_activations_are_calibrated_and_nothing_else() -> None:
+    calibrated = {precision for _, precision, facts in EVERY if facts.calibrated}
+    assert calibrated == {"int8", "int8-io", "16x8"}
+    assert all(facts.calibrated == (precision in calibrated) for _, precision, facts in EVERY)
+
+
+def test_what_the_device_builds_is_tensorrts() -> None:
+    assert {name for name, _, facts in EVERY if facts.recipe} == {"tensorrt"}
+    assert all(facts.recipe for name, _, facts in EVERY if name == "tensorrt")
+
+
+def test_what_may_be_chosen_as_the_fastest() -> None:
+    """Not what changes the application's inputs, nor what another stands for, nor what is built over there."""
+    assert {formats.key(name, precision) for name, precision, facts in EVERY if facts.contends} == {
+        "frozen_pb", "saved_model", "tflite", "tflite:fp16", "tflite:dynamic", "tflite:int8",
+        "onnx", "onnx:fp16", "onnx:int8",
+    }  # fmt: skip
+
+
+def test_a_mistake_says_what_there_is() -> None:
+    with pytest.raises(Failure) as caught:
+        formats.parse("tfl:int8")
+    assert (caught.value.expected, caught.value.found) == (", ".join(formats.FORMATS), "tfl:int8")
+    with pytest.raises(Failure) as caught:
+        formats.require_precision("onnx", "fp17")
+    assert (caught.value.expected, caught.value.found) == ("fp32, fp16, int8", "fp17")
+    assert formats.require_precision("onnx", "fp16") is formats.FORMATS["onnx"]["fp16"]

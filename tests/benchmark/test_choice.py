@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -70,3 +71,41 @@ def test_what_failed_or_takes_too_much_memory_is_not_chosen() -> None:
         "onnx": "failed: killed",
     }
     assert fastest(duel(contestant("onnx", 1, failed="x"))) is None
+
+
+def test_the_preferred_one_is_the_first_of_those_that_are_level() -> None:
+    found = fastest(duel(contestant("a", 1.0001), contestant("b", 1.0002), contestant("c", 1.0)))
+    assert found is not None
+    assert (found.artifact, found.reason) == (
+        "a", "the fastest of 3 on cam1 (no difference shown from c, and preferred)",
+    )  # fmt: skip
+    assert [(r.artifact, r.reason) for r in found.runners_up] == [
+        ("c", "no difference shown"), ("b", "no difference shown"),
+    ]  # fmt: skip
+
+
+def test_the_memory_that_is_just_allowed_is_allowed_and_unknown_memory_is_no_reason() -> None:
+    one = contestant("tflite", 1, peak=300_000_000)
+    allowed = fastest(duel(one), memory_bytes=300_000_000)
+    assert allowed is not None
+    assert (allowed.artifact, allowed.runners_up) == ("tflite", ())
+    assert fastest(duel(one), memory_bytes=299_999_999) is None
+    unknown = dataclasses.replace(one, memory={"rss_bytes": None, "peak_bytes": None})
+    assert fastest(duel(unknown), memory_bytes=1) is not None
+
+
+def test_what_has_too_few_samples_for_a_median_is_not_chosen() -> None:
+    few = dataclasses.replace(contestant("onnx", 0.1), p50_ms=None)
+    found = fastest(duel(few, contestant("tflite", 2)))
+    assert found is not None
+    assert found.artifact == "tflite"
+    assert [(r.artifact, r.p50_ms, r.reason) for r in found.runners_up] == [("onnx", None, "too few samples")]
+    assert found.reason == "the fastest of 1 on cam1"
+
+
+def test_the_others_are_told_from_the_fastest_to_the_slowest() -> None:
+    found = fastest(duel(contestant("d", 4), contestant("a", 1), contestant("c", 3), contestant("b", 2.5)))
+    assert found is not None
+    assert [(r.artifact, r.reason) for r in found.runners_up] == [
+        ("b", "takes 2.50 times as long"), ("c", "takes 3.00 times as long"), ("d", "takes 4.00 times as long"),
+    ]  # fmt: skip

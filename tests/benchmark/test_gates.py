@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -187,3 +188,182 @@ def test_emulated_figures_decide_nothing() -> None:
     gates.require_real(wanted, emulated, "cam1", allowed=True)
     gates.require_real(wanted, FACTS, "cam1", allowed=False)
     gates.require_real([], emulated, "cam1", allowed=False)
+
+
+# --- what is shown
+
+
+def test_the_first_mistake_of_a_gate_is_shown_under_its_text() -> None:
+    with pytest.raises(Failure) as caught:
+        gates.parse("p95<40")
+    assert caught.value.found == "p95<40\n......^ the end"
+    with pytest.raises(Failure) as caught:
+        gates.parse("  p95 ? 40ms")
+    assert caught.value.found == "  p95 ? 40ms\n......^ here"
+    with pytest.raises(Failure) as caught:
+        gates.parse("sized<40ms")
+    assert "did you mean 'size'" in (caught.value.expected or "")
+    with pytest.raises(Failure) as caught:
+        gates.parse("speedup(a>=1")
+    assert caught.value.expected == "',' and a second artifact"
+    for text in ("speedup>=1", "speedup(a,b,c)>=1"):
+        with pytest.raises(Failure) as caught:
+            gates.parse(text)
+        assert caught.value.expected == "two artifacts: speedup(faster,slower)"
+
+
+@pytest.mark.parametrize(
+    ("text", "below", "strict"),
+    [
+        ("p95<40ms", True, True),
+        ("p95<=40ms", True, False),
+        ("speedup(a,b)>1", False, True),
+        ("speedup(a,b)>=1", False, False),
+    ],
+)
+def test_signs(text: str, below: bool, strict: bool) -> None:
+    gate = gates.parse(text)
+    assert (gate.below, gate.strict) == (below, strict)
+
+
+@pytest.mark.parametrize(
+    ("unit", "bytes_"),
+    [("B", 1), ("kB", 10**3), ("KB", 10**3), ("MB", 10**6), ("GB", 10**9), ("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30)],
+)  # fmt: skip
+def test_units_of_sizes(unit: str, bytes_: int) -> None:
+    assert gates.parse(f"size<2{unit}").limit == 2 * bytes_
+
+
+@pytest.mark.parametrize(("unit", "ms"), [("us", 1e-3), ("µs", 1e-3), ("ms", 1.0), ("s", 1e3)])
+def test_units_of_times(unit: str, ms: float) -> None:
+    assert gates.parse(f"p50<2.5{unit}").limit == pytest.approx(2.5 * ms)
+
+
+def test_a_limit_that_is_just_met_passes_where_the_sign_lets_it() -> None:
+    result = made(saved_model=10.0, tflite=4.0)
+    size = result.contestants[1].bytes
+    assert one(f"size<={size}B", result).passed
+    assert not one(f"size<{size}B", result).passed
+    assert one(f"size<{size + 1}B", result).passed
+    assert not one(f"size<={size - 1}B", result).passed
+    found = result.comparisons[0]
+    assert found.interval is not None
+    exact = replace(gates.parse("speedup(tflite,saved_model)>=1"), limit=1 / found.interval[1])
+    for strict in (True, False):
+        judged = gates.judge([replace(exact, strict=strict)], "tflite", result)[0]
+        assert judged.passed is not strict
+        assert judged.figure == pytest.approx(1 / (found.ratio or 0))
+        assert "at least" in judged.reason
+
+
+def test_the_reason_has_the_figure_and_its_bound_in_the_metrics_unit() -> None:
+    result = made(calls=20, saved_model=10.0, tflite=4.0)
+    said = one("p95<40ms", result)
+    assert said.figure is not None
+    assert said.bound is not None
+    assert said.reason == (
+        f"tflite: {said.figure:.4g} ms, at most {said.bound:.4g} ms with 99 % confidence (of 400 samples)"
+    )
+    assert one("size<1MB", result).reason == "tflite: 0.4 MB (on disk)"
+    assert one("peak<200MB", result).reason.startswith("tflite: 120 MB")
+    assert one("rss<200MB", result).reason.startswith("tflite: ")
+    speed = one("speedup(tflite,saved_model)>=1", result)
+    assert speed.reason.startswith("tflite against saved_model: 2.499 times")
+    assert "at least 2.4" in speed.reason
+    mean = one("mean<40ms", result)
+    assert mean.figure is not None
+    assert mean.bound is not None
+    assert mean.figure < mean.bound < mean.figure * 1.02
+
+
+def test_a_regression_is_shown_in_percent() -> None:
+    entrants = (Entrant(artifact="tflite"), Entrant(artifact="tflite", release="b" * 64))
+    result = collected(duel(entrants, Bench(), seed=1), {"tflite": 4.4, "active:tflite": 4.0}).result(about())
+    gate = gates.regression(5)
+    assert (gate.text, gate.limit, gate.strict, gate.below) == ("--max-regress 5%", 1.05, False, True)
+    assert gates.regression(2.5).text == "--max-regress 2.5%"
+    judged = gates.judge([gate], "tflite", result)[0]
+    assert judged.reason.startswith("tflite against active:tflite: +10.3 %")
+    assert "%, at most +1" in judged.reason
+
+
+def test_what_has_to_be_measured_or_evaluated_for_gates() -> None:
+    speed, accuracy = gates.parse("p50<1s"), gates.parse("accuracy_drop<1%")
+    assert gates.against_active([speed, gates.regression(5)])
+    assert not gates.against_active([speed, accuracy])
+    assert gates.of_accuracy([speed, accuracy])
+    assert not gates.of_accuracy([speed, gates.regression(5)])
+
+
+def test_a_failure_names_the_gates_that_did_not_pass_and_only_those() -> None:
+    result = made(saved_model=10.0, tflite=4.0)
+    judged = gates.judge([gates.parse(t) for t in ("p50<1us", "p50<1s", "size<1B")], "tflite", result)
+    assert [j.passed for j in judged] == [False, True, False]
+    failure = gates.failure(judged, "tflite", "cam1 runs b")
+    assert failure is not None
+    assert (failure.code, failure.message) == ("gate-failed", "tflite does not pass p50<1us, size<1B")
+    assert failure.expected == "p50<1us\nsize<1B"
+    assert failure.found == f"{judged[0].reason}\n{judged[2].reason}"
+    assert (failure.device_state, failure.retry_safe) == ("cam1 runs b", True)
+    assert gates.failure(judged[1:2], "tflite") is None
+
+
+def test_what_was_not_measured_does_not_pass() -> None:
+    result = made(saved_model=10.0, tflite=4.0)
+    bare = replace(
+        result,
+        contestants=tuple(
+            replace(c, bytes=None, memory={"peak_bytes": None}, starts=(), cold_start=None)
+            for c in result.contestants
+        ),
+    )
+    for text in ("size<1GB", "rss<1GB", "peak<1GB", "start<9s"):
+        judged = one(text, bare)
+        assert not judged.passed
+        assert (judged.figure, judged.bound) == (None, None)
+        assert "not measured" in judged.reason
+    few = replace(
+        result, contestants=tuple(replace(c, samples_ns=c.samples_ns[:7]) for c in result.contestants)
+    )
+    assert one("mean<1s", few).reason == "too few: 7 blocks; 8 are needed"
+    assert one("speedup(tflite,saved_model)>=1", few).reason.startswith("too few: 7 whole rounds")
+    some = replace(
+        result, contestants=tuple(replace(c, samples_ns=((), *c.samples_ns[:8])) for c in result.contestants)
+    )
+    assert one("mean<1s", some).passed, "a block without samples is none"
+
+
+def test_the_bounds_of_a_share_are_clopper_and_pearsons() -> None:
+    """By the binomial distribution's tails, which the bounds make as large as is allowed."""
+
+    def tail(count: int, rows: int, p: float, *, upper: bool) -> float:
+        ks = range(count + 1) if upper else range(count, rows + 1)
+        return sum(math.comb(rows, k) * p**k * (1 - p) ** (rows - k) for k in ks)
+
+    for count, rows in ((0, 20), (3, 20), (20, 20), (1, 500), (50, 100)):
+        for upper in (True, False):
+            bound = gates._clopper_pearson(count, rows, 0.005, upper=upper)
+            if (upper and count == rows) or (not upper and count == 0):
+                assert bound == float(upper)
+            else:
+                assert tail(count, rows, bound, upper=upper) == pytest.approx(0.005, rel=1e-6)
+                assert (bound > count / rows) is upper
+
+
+def test_rows_won_make_up_for_rows_lost_only_as_far_as_is_sure() -> None:
+    def judged(worse: int | None, better: int | None) -> gates.Judgement:
+        accuracy = Accuracy(
+            format="tflite", accuracy=0.9, original=0.9, rows=1000, worse=worse, better=better
+        )
+        return one("accuracy_drop<1%", None, [accuracy])
+
+    lost = judged(20, 0).bound
+    both = judged(20, 20).bound
+    assert lost is not None
+    assert both is not None
+    won = gates._clopper_pearson(20, 1000, 0.005, upper=False)
+    assert both == pytest.approx(lost - 100 * won)
+    assert not judged(None, 3).passed
+    assert not judged(3, None).passed
+    assert "(of 1000 rows)" in judged(20, 20).reason
+    assert "points" in judged(20, 20).reason

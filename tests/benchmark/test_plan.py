@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from edgefreeze.benchmark.plan import (
     LONG_START_S,
     ROUNDS,
     Effort,
+    Entrant,
     draw_order,
     duel,
     entrants_of,
@@ -74,3 +76,70 @@ def test_whoever_asks_for_more_is_given_the_time() -> None:
     assert (
         duel(entrants, Bench(), seed=1, effort=Effort(rate_hz=1.0, max_seconds=5.0)).max_block_seconds == 0.25
     )
+
+
+def test_what_the_device_is_told_is_the_plan_in_seconds() -> None:
+    effort = Effort(
+        cpus=(1,), batch=4, rate_hz=30.0, min_samples=100, min_seconds=4.0, max_seconds=8.0, cold_starts=2
+    )
+    entrants = (Entrant(artifact="tflite", xnnpack=False), Entrant(artifact="onnx", release="b" * 64))
+    plan = duel(entrants, Bench(threads=3), seed=5, effort=effort)
+    assert plan.contestants == ("tflite@no-xnnpack", "active:onnx")
+    told = plan.as_args()
+    assert told == {
+        "contestants": [
+            {"artifact": "tflite", "xnnpack": False},
+            {"artifact": "onnx", "xnnpack": True, "release": "b" * 64},
+        ],
+        "threads": 3, "cpus": [1], "batch": 4, "rate_hz": 30.0,
+        "starts": list(draw_order(2, 2, 6)), "long_start_s": None,
+        "order": list(draw_order(2, ROUNDS, 5)),
+        "block_samples": 5, "block_seconds": 0.2, "max_block_seconds": 0.4,
+        "warmup": {"samples": 10, "seconds": 0.8}, "fresh": "auto", "timeout_s": 120.0,
+    }  # fmt: skip
+
+
+def test_blocks_are_rounded_up_and_never_empty() -> None:
+    entrants = entrants_of(("tflite",))
+    for samples, each in ((1, 1), (20, 1), (21, 2), (40, 2), (41, 3)):
+        assert duel(entrants, Bench(samples=samples), seed=1).block_samples == each
+    assert duel(entrants, Bench(samples=7), seed=1, rounds=3).block_samples == 3
+
+
+def test_the_warm_up_is_a_tenth_of_the_time_and_two_seconds_at_most() -> None:
+    entrants = entrants_of(("tflite",))
+    assert duel(entrants, Bench(seconds=5.0), seed=1).warmup_seconds == 0.5
+    assert duel(entrants, Bench(seconds=60.0), seed=1).warmup_seconds == 2.0
+
+
+def test_the_time_that_is_waited_is_three_times_what_it_may_take_and_two_minutes_at_least() -> None:
+    entrants = entrants_of(("tflite",))
+    assert duel(entrants, Bench(seconds=5.0), seed=1).timeout_s == 120.0
+    assert duel(entrants, Bench(seconds=60.0), seed=1).timeout_s == 180.0
+
+
+def test_at_a_rate_there_is_time_for_all_calls_and_a_tenth_more() -> None:
+    entrants = entrants_of(("tflite",))
+    slow = duel(entrants, Bench(samples=100, seconds=10.0), seed=1, effort=Effort(rate_hz=2.0))
+    assert slow.max_block_seconds * ROUNDS == pytest.approx(55.0)
+    quick = duel(entrants, Bench(samples=100, seconds=10.0), seed=1, effort=Effort(rate_hz=100.0))
+    assert quick.max_block_seconds * ROUNDS == pytest.approx(10.0)
+    assert quick.rate_hz == 100.0
+
+
+def test_the_threads_are_the_duels_else_the_first_that_was_asked_for_else_the_targets() -> None:
+    entrants = entrants_of(("tflite",))
+    assert duel(entrants, Bench(threads=3), seed=1).threads == 3
+    assert duel(entrants, Bench(threads=3), seed=1, effort=Effort(threads=(2, 4))).threads == 2
+    assert duel(entrants, Bench(threads=3), seed=1, effort=Effort(threads=(2, 4)), threads=4).threads == 4
+
+
+def test_only_tflite_in_floats_has_a_variant() -> None:
+    found = entrants_of(("tflite", "tflite:int8", "onnx"), variants=True)
+    assert [e.name for e in found] == ["tflite", "tflite@no-xnnpack", "tflite:int8", "onnx"]
+    assert [e.name for e in entrants_of(("tflite",))] == ["tflite"]
+
+
+def test_the_starts_are_drawn_otherwise_than_the_race() -> None:
+    plan = duel(entrants_of(("a", "b", "c", "d")), Bench(), seed=1)
+    assert plan.starts != plan.order[: len(plan.starts)]

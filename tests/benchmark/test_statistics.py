@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 import numpy as np
@@ -11,8 +12,10 @@ from edgefreeze.benchmark.statistics import (
     CONFIDENCE,
     ENOUGH,
     LEAST_ROUNDS,
+    LOOKED_AT,
     compare,
     expanded_tail,
+    largest_bounds_median,
     modes,
     outliers,
     percentile_bound_ms,
@@ -197,3 +200,142 @@ def test_outliers_and_their_rhythm() -> None:
     assert rhythms <= 3, "chance makes no rhythm"
     assert outliers((1e6 * np.exp(rng.normal(0, 0.03, 400))).tolist()) is None
     assert outliers([1e6] * 10) is None
+
+
+def test_the_bound_is_an_order_statistic_of_the_binomial_distribution() -> None:
+    """By hand: of ten samples the largest bounds the median, as P(Binomial(10, 1/2) <= 8) = 1 - 11/1024."""
+    assert percentile_bound_ms([int(1e6 * v) for v in range(10, 0, -1)], 50) == 10.0
+    ranks = {n: percentile_bound_ms([int(1e6 * v) for v in range(1, n + 1)], 50) for n in (10, 11, 12, 20)}
+    for n, rank in ranks.items():
+        assert rank is not None
+
+        def at_most(k: int, n: int = n) -> float:
+            return sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+
+        assert at_most(int(rank) - 1) >= CONFIDENCE > at_most(int(rank) - 2)
+    assert percentile_bound_ms([10**6] * 9, 50) is None
+
+
+def test_the_largest_of_some_bounds_the_median() -> None:
+    assert largest_bounds_median(1) == 0.5
+    assert largest_bounds_median(3) == 0.875
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.1, 2.0])
+def test_the_verdict_and_the_intervals_are_of_the_candidate_over_the_baseline(factor: float) -> None:
+    rng = np.random.default_rng(11)
+    drift = np.cumsum(rng.normal(0, 0.01, 20))
+    base, other = rounds(rng, 1, drift), rounds(rng, factor, drift)
+    found = compare("a", "b", base, other, seed=1)
+    assert found.verdict == ("faster" if factor < 1 else "slower")
+    assert (found.reason, found.advice) == (None, None)
+    for ratio, interval in ((found.ratio, found.interval), (found.mean_ratio, found.mean_interval)):
+        assert ratio == pytest.approx(factor, rel=0.02)
+        assert interval is not None
+        assert interval[0] < ratio < interval[1]
+        assert factor * 0.96 < interval[0] < interval[1] < factor * 1.04
+    back = compare("b", "a", other, base, seed=1)
+    assert back.ratio is not None
+    assert found.ratio is not None
+    assert back.ratio * found.ratio == pytest.approx(1.0), "the other way round it is the inverse"
+
+
+def test_a_round_that_one_of_the_two_lacks_is_left_out() -> None:
+    base, other = [[100]] * 10, [[50]] * 10
+    whole = compare("a", "b", base, other, seed=1)
+    assert compare("a", "b", [[], *base], [[9999], *other], seed=1) == whole
+    assert compare("a", "b", [[9999], *base], [[], *other], seed=1) == whole
+    assert compare("a", "b", base[:LEAST_ROUNDS], other, seed=1).verdict == "faster"
+
+
+def test_the_seed_alone_decides_the_draw() -> None:
+    rng = np.random.default_rng(11)
+    pair = rounds(rng, 1, np.zeros(20)), rounds(rng, 1.01, np.zeros(20))
+    assert compare("a", "b", *pair, seed=1) == compare("a", "b", *pair, seed=1)
+    assert compare("a", "b", *pair, seed=1).interval != compare("a", "b", *pair, seed=2).interval
+
+
+def test_a_trend_needs_eight_values_and_ties_are_no_steps() -> None:
+    assert trend([float(i) for i in range(7)]) == (0.0, 1.0)
+    change, p = trend([float(i) for i in range(8)])
+    assert change == pytest.approx(7.0)
+    # Mann and Kendall by hand: S = 28, Var = 8 * 7 * 21 / 18, z = 27 / sqrt(Var).
+    assert p == pytest.approx(2 * (1 - NormalDist().cdf(27 / (8 * 7 * 21 / 18) ** 0.5)))
+    down, same = trend([float(-i) for i in range(8)])
+    assert (down, same) == (pytest.approx(-7.0), pytest.approx(p))
+    # Two groups of four ties: S = 16, Var = (8*7*21 - 2*4*3*13) / 18.
+    _, tied = trend([1.0] * 4 + [2.0] * 4)
+    assert tied == pytest.approx(2 * (1 - NormalDist().cdf(15 / ((8 * 7 * 21 - 2 * 4 * 3 * 13) / 18) ** 0.5)))
+    assert trend([1.0, 2.0] * 2 + [2.0, 1.0] * 2)[1] == 1.0, "as much up as down"
+
+
+def test_two_modes_need_forty_samples_a_tenth_each_and_to_lie_two_percent_apart() -> None:
+    def two(low: float, high: float, lower: int, upper: int) -> list[int]:
+        """Groups of a spread of a thousandth."""
+        rng = np.random.default_rng(9)
+        both = [low * np.exp(rng.normal(0, 1e-3, lower)), high * np.exp(rng.normal(0, 1e-3, upper))]
+        return np.concatenate(both).astype(int).tolist()
+
+    assert modes(two(1e6, 2e6, 20, 20)) is not None
+    assert modes(two(1e6, 2e6, 20, 19)) is None
+    assert modes(two(1e6, 2e6, 90, 10)) is not None
+    assert modes(two(1e6, 2e6, 92, 8)) is None
+    assert modes(two(1e6, 2e6, 10, 90)) is not None
+    assert modes(two(1e6, 2e6, 8, 92)) is None
+    assert modes(two(1e6, 1.03e6, 50, 50)) is not None
+    assert modes(two(1e6, 1.01e6, 50, 50)) is None
+    exact = modes([10**6] * 30 + [3 * 10**6] * 10)
+    assert exact == (pytest.approx(1e6), pytest.approx(3e6), 0.25), "without any spread, too"
+    assert modes([10**6] * 40) is None
+
+
+def spiked(count: int, places: list[int], factor: float = 10.0) -> list[float]:
+    """Calls of a millisecond, with small steps, and some that take `factor` as long."""
+    samples = [1e6 + 1e3 * (i % 7) for i in range(count)]
+    for place in places:
+        samples[place] *= factor
+    return samples
+
+
+def test_outliers_lie_beyond_three_medians_and_there_are_three_at_least() -> None:
+    places = [3, 50, 61]
+    found = outliers(spiked(100, places))
+    assert found is not None
+    assert (found.count, found.calls, found.every) == (3, 100, None)
+    assert found.extra_ns == pytest.approx(9e6, rel=0.01)
+    assert outliers(spiked(100, places[:2])) is None
+    assert outliers(spiked(100, places, 2.9)) is None
+    assert outliers(spiked(100, places, 3.1)) is not None
+    assert outliers(spiked(39, [3, 11, 30])) is None
+    assert outliers(spiked(40, [3, 11, 30])) is not None
+    irregular = [0, 1, 5, 14, 20, 33, 41, 58, 77, 78]
+    assert outliers(spiked(100, irregular)) is not None
+    assert outliers(spiked(100, [*irregular, 95])) is None, "more than a tenth is another mode"
+    # Where all vary as much, nothing stands out: ten times the median absolute deviation.
+    wild = [1e6 * (1 + 0.9 * (-1) ** i) for i in range(100)]
+    for place in places:
+        wild[place] = 5e6
+    assert outliers(wild) is None
+
+
+def test_only_the_last_calls_are_looked_at() -> None:
+    early = spiked(LOOKED_AT + 100, [5, 20, 77])
+    assert outliers(early) is None
+    late = spiked(LOOKED_AT + 100, [LOOKED_AT + 5, LOOKED_AT + 20, LOOKED_AT + 77])
+    found = outliers(late)
+    assert found is not None
+    assert found.calls == LOOKED_AT
+
+
+@pytest.mark.parametrize(("start", "every"), [(0, 10), (7, 25), (3, 20)])
+def test_a_rhythm_is_its_step_and_one_beat_may_be_missed(start: int, every: int) -> None:
+    beats = list(range(start, 200, every))
+    for missing in (None, beats[2]):
+        found = outliers(spiked(200, [b for b in beats if b != missing]))
+        assert found is not None
+        assert (found.every, found.count) == (every, len(beats) - (missing is not None))
+        assert found.extra_ns == pytest.approx(9e6, rel=0.01)
+    # Three are no rhythm, nor is what stops half-way.
+    for places in (beats[:3], beats[: len(beats) // 2]):
+        found = outliers(spiked(200, places))
+        assert found is None or found.every is None

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import msgspec
-import numpy as np
 import pytest
 
 from edgefreeze.benchmark import comparing, exporting, store
@@ -133,49 +131,6 @@ def test_a_journal_of_nonsense_is_an_error() -> None:
 
 
 # --- beside each other
-
-
-def test_releases_are_compared_and_what_is_unlike_is_said() -> None:
-    before, after = made(saved_model=10.0, tflite=4.0), made(seed=2, saved_model=10.0, tflite=4.6)
-    found = comparing.compare([before, after])
-    assert found.differences == ()
-    verdicts = {r.format: r.comparison.verdict for r in found.pairs[0].rows}
-    assert verdicts == {"saved_model": "no difference shown", "tflite": "slower"}
-    assert [r.format for r in found.slower] == ["tflite"]
-    (row,) = found.slower
-    assert row.comparison.ratio == pytest.approx(1.15, abs=0.02)
-    other = collected(plan_of("tflite", threads=(4,)), {"tflite": 4.0}).result(about())
-    assert comparing.compare([before, other]).pairs[0].rows == ()
-    hot = dataclasses.replace(after, facts=dataclasses.replace(after.facts, cpu_model="Cortex-A53"))
-    (difference,) = comparing.differences([before, hot])
-    assert difference.startswith("CPU: Cortex-A72 in doorbell")
-    assert "Cortex-A53" in difference
-
-
-def test_contestants_on_other_processors_are_unlike_and_older_results_do_not_say() -> None:
-    before = made(saved_model=10.0, tflite=4.0)
-    on = [
-        dataclasses.replace(
-            before, contestants=tuple(dataclasses.replace(c, cpus=cpus) for c in before.contestants)
-        )
-        for cpus in ((0, 1), (2, 3))
-    ]
-    (difference,) = comparing.differences(on)
-    assert difference.startswith("processors that it may use: 0-1 in")
-    assert comparing.differences([before, on[0]]) == ()
-
-
-def test_the_interval_of_unpaired_results_holds() -> None:
-    """The same artifact twice, each in a duel of its own: different in at most 1 of 100, here of 300."""
-    rng = np.random.default_rng(7)
-    wrong = 0
-    for _ in range(300):
-        pair = [
-            (1e7 * np.exp(rng.normal(0, 0.02, (20, 1)) + rng.normal(0, 0.03, (20, 10)))) for _ in range(2)
-        ]
-        _, low, high = comparing.unpaired(pair[0].astype(int).tolist(), pair[1].astype(int).tolist())
-        wrong += not low <= 1 <= high
-    assert wrong <= 9, "99 % of 300, with room for chance (P < 0.01 beyond 8)"
 
 
 def test_for_continuous_integration() -> None:

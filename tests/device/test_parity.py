@@ -208,3 +208,164 @@ def test_sqnr_is_the_energy_of_the_signal_over_that_of_the_noise() -> None:
 def test_a_ratio_of_energies_that_no_float_holds_is_still_told() -> None:
     found = compare([{"y": np.asarray([2.6e-93])}], [{"y": np.asarray([1.6e69])}], 0.0)
     assert found["outputs"][0]["sqnr_db"] == pytest.approx(-3236, abs=2)
+
+
+# --- each figure by hand
+
+
+def test_the_reference_must_have_an_output_in_every_case() -> None:
+    y = {"y": np.zeros(1)}
+    result = compare([y, {}], [y, y], 1.0)["outputs"][0]
+    assert result["reason"] == "the reference lacks the output in some cases"
+    assert (result["max_abs"], result["cosine"], result["top1"]) == (UNBOUNDED, 0.0, None)
+    assert compare([y, y], [y, {}], 1.0)["outputs"][0]["reason"] == "the output is missing"
+    nothing = compare([{}], [{}], 1.0)
+    assert (nothing["ok"], nothing["max_abs"], nothing["max_rel"]) == (False, UNBOUNDED, UNBOUNDED)
+
+
+def test_the_worst_output_and_the_worst_case_are_told() -> None:
+    zero, ten = np.array([0.0, 10.0]), np.array([10.0, 0.0])
+    reference = [{"a": zero, "b": zero}, {"a": ten, "b": ten}]
+    candidate = [{"a": zero + 1, "b": zero + 3}, {"a": ten - 2, "b": ten}]
+    result = compare(reference, candidate, {"a": 0.2, "b": 0.29})
+    a, b = result["outputs"]
+    assert (a["name"], a["max_abs"], a["max_rel"], a["ok"]) == ("a", 2.0, 0.2, True)
+    assert (b["name"], b["max_abs"], b["max_rel"], b["ok"]) == ("b", 3.0, 0.3, False)
+    assert b["reason"] == "max_rel 0.3 is above the tolerance 0.29"
+    assert (result["ok"], result["max_abs"], result["max_rel"]) == (False, 3.0, 0.3)
+
+
+def test_strings_are_counted_over_all_cases() -> None:
+    result = compare(
+        [{"y": np.array([b"a", b"b"])}, {"y": np.array([b"c", b"d"])}],
+        [{"y": np.array([b"a", b"x"])}, {"y": np.array([b"c", b"d"])}],
+        1.0,
+    )["outputs"][0]
+    assert result["reason"] == "1 of 4 strings differ"
+    assert (result["max_abs"], result["max_rel"], result["cosine"], result["top1"]) == (1.0, 1.0, 0.75, None)
+    same = one([b"a"], [b"a"])
+    assert (same["max_abs"], same["max_rel"], same["cosine"]) == (0.0, 0.0, 1.0)
+    assert one(np.array([], "S1"), np.array([], "S1"))["cosine"] == 1.0
+
+
+def test_integers_are_counted_over_all_cases_and_measured_in_their_range() -> None:
+    result = compare(
+        [{"y": np.array([0, 10])}, {"y": np.array([20, 5])}],
+        [{"y": np.array([0, 14])}, {"y": np.array([20, 3])}],
+        1.0,
+    )["outputs"][0]
+    assert result["reason"] == "2 of 4 values differ"
+    assert (result["max_abs"], result["max_rel"]) == (4.0, 0.2)
+    assert result["cosine"] == pytest.approx((140 + 400 + 15) / math.sqrt(525 * (196 + 400 + 9)))
+    assert one(np.array([], "i4"), np.array([], "i4"))["ok"]
+
+
+def test_an_integer_output_beside_a_float_candidate_that_is_no_number() -> None:
+    result = one(np.array([1, 2]), np.array([1.0, math.inf]))
+    assert result["max_abs"] == UNBOUNDED
+    assert result["reason"] == "1 of 2 values differ"
+
+
+def test_values_that_are_not_finite_are_counted() -> None:
+    result = one([1.0, 2.0, 3.0], [math.nan, 2.0, math.nan])
+    assert result["reason"] == "NaN in 2 of 3 values where the reference has none"
+    result = one([1.0, math.nan, 3.0], [1.0, math.nan, -math.inf])
+    assert result["reason"] == "infinity in 1 of 3 values where the reference has none"
+    result = one([1.0, math.inf], [1.0, -math.inf])
+    assert result["reason"] == "finite values where the reference has NaN or infinity"
+    assert one([math.nan, 1.0], [math.inf, 1.0])["reason"].startswith("infinity in 1 of 2")
+    found = one([1.0, 2.0], [math.nan, 2.0])
+    assert found["cosine"] == pytest.approx(2 / math.sqrt(5)), "what is not finite counts as 0"
+
+
+@pytest.mark.parametrize(
+    ("moves", "tolerance", "ok"),
+    [(0.0019, 0.01, True), (0.0021, 0.01, False), (0.0099, 0.5, True), (0.0101, 0.5, False)],
+)
+def test_a_constant_output_fails_where_the_references_moves_by_a_tenth_of_the_tolerance(
+    moves: float, tolerance: float, ok: bool
+) -> None:
+    """In a range of 2. A tolerance above a twentieth counts as one."""
+    still = np.concatenate([[0.0, 2.0], np.linspace(0.3, 1.7, 10)])
+    moved = still.copy()
+    moved[5] += moves
+    assert compare([{"y": still}, {"y": moved}], [{"y": still}] * 2, tolerance)["ok"] is ok
+    assert compare([{"y": moved}, {"y": still}], [{"y": still}] * 2, tolerance)["ok"] is ok
+
+
+def test_an_output_of_a_shape_that_changes_moves() -> None:
+    reference = [{"y": np.array([1.0])}, {"y": np.array([1.0, 1.0])}]
+    assert compare(reference, reference, 0.0)["ok"]
+    nan = [{"y": np.array([1.0, 2.0])}, {"y": np.array([math.nan, 2.0])}]
+    assert compare(nan, nan, 0.0)["ok"]
+
+
+def test_clipping_is_when_more_than_half_lie_at_the_extremes_and_the_references_do_not() -> None:
+    reference = np.linspace(-1, 1, 20)
+
+    def clipped(count: int) -> np.ndarray:
+        """`count` values of twenty at the extremes."""
+        bound = abs(reference[count // 2 - 1])
+        return np.clip(reference, -bound, bound)
+
+    assert "saturated" not in str(one(reference, clipped(10), 1.0)["reason"])
+    assert "saturated" in one(reference, clipped(12), 1.0)["reason"]
+    # Of fewer than eight values nothing is said.
+    assert one([-1.0, -0.5, -0.1, 0.0, 0.1, 0.5, 1.0], [-0.5, -0.5, -0.1, 0.0, 0.1, 0.5, 0.5], 1.0)["ok"]
+    seven, eight = np.linspace(-1, 1, 7), np.linspace(-1, 1, 8)
+    assert one(seven, np.sign(seven), 1.0)["ok"]
+    assert not one(eight, np.sign(eight), 1.0)["ok"]
+    # A reference of which half as many lie there is of the same kind.
+    half = np.concatenate([np.full(8, -1.0), np.linspace(-0.9, 1, 12)])
+    assert one(half, np.where(half < 0.2, -1.0, half), 1.0)["ok"]
+
+
+def test_signal_to_noise_needs_both_and_counts_finite_values_of_all_cases() -> None:
+    a = {"y": np.array([3.0, math.nan])}, {"y": np.array([4.0, 0.0])}
+    b = {"y": np.array([3.3, math.nan])}, {"y": np.array([4.0, 0.4])}
+    assert compare(a, b, 1.0)["outputs"][0]["sqnr_db"] == pytest.approx(20.0)
+    assert one([0.0], [1.0])["sqnr_db"] is None
+    assert one([1e200], [2e200], 2.0)["sqnr_db"] is None, "no float holds its energy"
+
+
+def test_top1_is_of_rows_over_all_cases_along_the_last_axis() -> None:
+    a = np.array([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+    b = a.copy()
+    b[1, 1] = [1.0, 0.0]
+    assert compare([{"y": a}, {"y": a}], [{"y": a}, {"y": b}], 0.0)["outputs"][0]["top1"] == 7 / 8
+    assert one(np.zeros((0, 3)), np.zeros((0, 3)))["top1"] is None
+    assert one(np.zeros((1, 2)), np.zeros((1, 2)))["top1"] == 1.0
+    # A row with a NaN on either side agrees with nothing.
+    nan = np.array([[math.nan, 1.0], [0.0, 1.0]])
+    assert one(nan, nan)["top1"] == 0.5
+    assert one(np.array([[0.0, 1.0]]), np.array([[math.nan, 1.0]]))["top1"] == 0.0
+    # Pairs of a complex number are no classes.
+    assert one(np.array([[1 + 2j, 3]]), np.array([[1 + 2j, 3]]))["top1"] is None
+
+
+def test_a_tie_within_the_tolerance_of_the_range_agrees() -> None:
+    reference = np.array([[0.0, 9.5, 10.0], [0.0, 9.5, 10.0]])
+    other = np.array([[0.0, 10.0, 9.5], [0.0, 9.5, 10.0]])
+    assert one(reference, other, 0.06)["top1"] == 1.0
+    assert one(reference, other, 0.04)["top1"] == 0.5
+
+
+def test_what_errors_are_relative_to() -> None:
+    """The range; where all are equal their size; where all are zero, or nothing is finite, one."""
+    assert one([-5.0, -3.0], [-5.0, -2.5], 1.0)["max_rel"] == pytest.approx(0.25)
+    assert one([-4.0, -4.0], [-4.0, -3.0], 1.0)["max_rel"] == pytest.approx(0.25)
+    assert one([math.nan], [math.nan])["max_rel"] == 0.0
+    assert one(np.zeros((0,)), np.zeros((0,)))["ok"]
+    assert one([0.0, 0.0], [0.0, 0.5], 1.0)["max_rel"] == 0.5
+    huge = one([-1.7e308, 1.7e308], [-1.7e308, 1.7e308])
+    assert (huge["ok"], huge["max_rel"]) == (True, 0.0), "their range is no float"
+
+
+def test_the_cosine_is_of_all_cases_as_one_vector() -> None:
+    result = compare(
+        [{"y": np.array([3.0])}, {"y": np.array([4.0])}], [{"y": np.array([4.0])}, {"y": np.array([3.0])}], 9
+    )
+    assert result["outputs"][0]["cosine"] == pytest.approx(24 / 25)
+    assert one([0.0], [0.0])["cosine"] == 1.0
+    assert one([1.0], [0.0], 9)["cosine"] == 0.0
+    assert one([1.0, 0.0], [0.0, 1.0], 9)["cosine"] == 0.0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import pytest
 
 from edgefreeze import runtimes
 from edgefreeze.errors import Failure
+from edgefreeze.runtimes.facts import Package
 from edgefreeze.types import DeviceFacts
 
 PI4 = DeviceFacts(
@@ -120,3 +123,76 @@ def test_a_program_that_the_board_must_have_is_asked_for() -> None:
 def test_a_package_for_the_gpu_is_taken_where_it_is() -> None:
     both = replace(PI4, packages={"onnxruntime-gpu": "1.18.0", "onnxruntime": "1.22.0"})
     assert runtimes.choose("onnxruntime", both).own == "onnxruntime-gpu 1.18.0"
+
+
+def row(**more: Any) -> Package:
+    known = {
+        "package": "p",
+        "version": ">=1.0",
+        "machine": ("aarch64",),
+        "python": ">=3.9",
+        "glibc": "2.31",
+        "unpacked_mb": 1,
+    }
+    return Package(**{**known, **more})
+
+
+def of_rows(*rows: Package) -> Any:
+    return msgspec.structs.replace(runtimes.table(), litert=rows)
+
+
+def test_a_glibc_that_is_just_new_enough_fits() -> None:
+    known = of_rows(row(glibc="2.31"))
+    for libc in ("glibc 2.31", "glibc 2.32", "glibc 3.0", "glibc 2.31-13+deb11u1"):
+        assert runtimes.choose("litert", replace(PI4, libc=libc), known=known).package is not None
+    for libc in ("glibc 2.30", "glibc 1.99", "glibc", "uclibc 2.36"):
+        with pytest.raises(Failure) as caught:
+            runtimes.choose("litert", replace(PI4, libc=libc), known=known)
+        assert caught.value.expected == "p >=1.0: needs glibc 2.31"
+        assert caught.value.found == f"Python 3.11.2, aarch64, {libc}"
+
+
+def test_what_is_shipped_is_the_rows_version_narrowed_with_what_goes_along() -> None:
+    first, second = row(python=">=3.12"), row(package="q", extra=("numpy<2",))
+    choice = runtimes.choose("litert", PI4, "<2", of_rows(first, second))
+    assert (choice.runtime, choice.own, choice.package) == ("litert", None, second)
+    assert choice.requirement == ("q>=1.0,<2", "numpy<2")
+    assert (choice.program, choice.here) == (None, "")
+    assert runtimes.choose("litert", PI4, None, of_rows(second)).requirement == ("q>=1.0", "numpy<2")
+
+
+@pytest.mark.parametrize(
+    ("version", "narrow", "fits"),
+    [
+        (">=1.0", "<1.0", False), (">=1.0", "<=1.0", True), ("==1.2.*", ">=1.2", True), ("==1.2.*", ">1.2.9", True), ("==1.2.*", ">=1.3", False),
+        (">=1.0,<2", ">1.0", True), ("==2.0.0", "==2.0.0", True), ("==2.0.0", "!=2.0.0", False),
+    ],
+)  # fmt: skip
+def test_a_targets_rule_must_leave_something_of_the_rows(version: str, narrow: str, fits: bool) -> None:
+    known = of_rows(row(version=version))
+    if fits:
+        assert runtimes.choose("litert", PI4, narrow, known).package is not None
+        return
+    with pytest.raises(Failure) as caught:
+        runtimes.choose("litert", PI4, narrow, known)
+    assert caught.value.expected == f"p {version}: the target asks for {narrow}"
+
+
+def test_the_interpreters_own_must_fit_the_targets_rule_too() -> None:
+    own = replace(PI4, packages={"tensorflow": "2.17.1"})
+    assert runtimes.choose("tensorflow", own, "==2.17.*").own == "tensorflow 2.17.1"
+    assert runtimes.choose("tensorflow", own, ">=2.18").own is None
+
+
+def test_a_version_that_makes_no_sense_fits_nothing_and_a_prerelease_does() -> None:
+    assert runtimes.choose("tensorflow", replace(PI4, packages={"tensorflow": "unknown"})).own is None
+    assert runtimes.choose("tensorflow", replace(PI4, packages={"tensorflow": "2.22.0rc1"})).own is not None
+    with pytest.raises(Failure) as caught:
+        runtimes.choose("litert", replace(PI4, python="3.x"), known=of_rows(row()))
+    assert caught.value.expected == "p >=1.0: needs Python >=3.9"
+
+
+def test_a_boards_own_program_goes_with_what_is_shipped() -> None:
+    choice = runtimes.choose("tensorrt", replace(PI4, programs={"trtexec": "10.3.0"}))
+    assert (choice.own, choice.program) == (None, "trtexec 10.3.0")
+    assert choice.here == "trtexec 10.3.0"

@@ -10,7 +10,7 @@ import pytest
 from edgefreeze.errors import Failure
 from edgefreeze.release.manifest import Content, Release
 from edgefreeze.runtimes import Choice, Tree, TreeFile
-from edgefreeze.ship.plan import RuntimePlan, binding, check_space, plan
+from edgefreeze.ship.plan import RuntimePlan, binding, check_room, check_space, plan
 from edgefreeze.types import DeviceFacts
 
 FACTS = DeviceFacts(
@@ -72,3 +72,46 @@ def test_space_and_inodes_are_checked_before_anything_is_sent() -> None:
     assert caught.value.found == "64.0 MB free"
     with pytest.raises(Failure, match="too few inodes"):
         check_space(ship, replace(FACTS, disk_free_inodes=3), 64, "cam1")
+
+
+def test_the_space_is_of_whole_blocks_with_the_reserve_and_just_enough_is_enough() -> None:
+    """Blocks of 4 KiB: 4096 bytes take one, 4097 two."""
+    bring = [content("a", 4096), content("b", 4097), content("c", 1)]
+    needed = 4 * 4096 + 64_000_000
+    check_room(bring, replace(FACTS, disk_free_bytes=needed), 64, "cam1")
+    with pytest.raises(Failure) as caught:
+        check_room(bring, replace(FACTS, disk_free_bytes=needed - 1), 64, "cam1", resumed=4000)
+    failure = caught.value
+    assert (failure.code, failure.retry_safe) == ("disk-space", True)
+    assert failure.message == "cam1: too little space on the device"
+    assert failure.expected == "64.0 MB free (4.2 kB to bring, 64 MB reserve)"
+    assert failure.device_state == "unchanged: nothing has been sent"
+    check_room([], replace(FACTS, disk_free_bytes=0), 0, "cam1")
+
+
+def test_each_file_takes_an_inode_and_folders_some_more() -> None:
+    """A quarter on top for folders, and 64 for what edgefreeze keeps itself."""
+    bring = [content(letter, 1) for letter in "abcdefgh"]
+    check_room(bring, replace(FACTS, disk_free_inodes=8 + 2 + 64), 0, "cam1")
+    with pytest.raises(Failure) as caught:
+        check_room(bring, replace(FACTS, disk_free_inodes=8 + 2 + 64 - 1), 0, "cam1")
+    assert (caught.value.expected, caught.value.found) == ("74 free", "73 free")
+    assert caught.value.retry_safe is True
+    # Some file systems (btrfs) have no number of inodes, and say 0.
+    for unknown in (0, None):
+        check_room(bring, replace(FACTS, disk_free_inodes=unknown), 0, "cam1")
+    with pytest.raises(Failure):
+        check_room([], replace(FACTS, disk_free_inodes=1), 0, "cam1")
+
+
+def test_what_is_there_in_part_counts_for_the_space_as_a_whole() -> None:
+    """On the safe side: only what is to be sent is told as less."""
+    ship = plan(RELEASE, (), frozenset({"a" * 64}), {"a" * 64: 60})
+    with pytest.raises(Failure) as caught:
+        check_space(ship, replace(FACTS, disk_free_bytes=0), 0, "cam1")
+    assert "(40 B to bring" in (caught.value.expected or "")
+
+
+def test_the_trees_files_are_brought_from_its_folder_and_the_releases_come_first() -> None:
+    ship = plan(RELEASE, (SHIPPED,), frozenset({"a" * 64, "b" * 64, "c" * 64}))
+    assert [str(c.source) for c in ship.bring] == ["a", "b", "/t/x.py"]

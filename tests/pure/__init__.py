@@ -1,0 +1,1 @@
+"""How well the modules that decide are tested: see docs/testing.md."""
