@@ -178,7 +178,7 @@ JSON_FIELDS: dict[str, tuple[str, ...]] = {
 # --- JSON documents
 
 DOCUMENTS: dict[str, type] = {
-    "deploy": Outcome,
+    "deploy": Deployment,
     "prepare": Preparation,
     "freeze": Frozen,
     "export": Exported,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from edgefreeze.benchmark.plan import (
     duel,
     entrants_of,
 )
+from edgefreeze.errors import Failure
 from edgefreeze.targets import Bench
 
 
@@ -143,3 +146,29 @@ def test_only_tflite_in_floats_has_a_variant() -> None:
 def test_the_starts_are_drawn_otherwise_than_the_race() -> None:
     plan = duel(entrants_of(("a", "b", "c", "d")), Bench(), seed=1)
     assert plan.starts != plan.order[: len(plan.starts)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"threads": (0,)}, "1 to 256"),
+        ({"threads": (1, 257)}, "1 to 256"),
+        ({"cpus": (4096,)}, "0 to 4095"),
+        ({"rate_hz": 0.0001}, "0.001 to 100000"),
+        ({"min_samples": 0}, "1 to 1000000"),
+        ({"min_seconds": -1.0}, "0 to 3600"),
+        ({"max_seconds": 3601.0}, "0.01 to 3600"),
+        ({"cold_starts": 101}, "1 to 100"),
+        ({"min_seconds": 5.0, "max_seconds": 4.0}, "--max-seconds is less than --min-seconds"),
+    ],
+)
+def test_an_effort_that_cannot_be_is_refused(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(Failure) as caught:
+        Effort(**asked)
+    assert caught.value.code == "usage"
+    assert words in f"{caught.value} {caught.value.expected}"
+
+
+def test_the_ends_of_every_range_are_in_it() -> None:
+    Effort(threads=(1, 256), cpus=(0, 4095), rate_hz=0.001, min_samples=1, max_seconds=0.01, cold_starts=1)
+    Effort(rate_hz=100_000, min_samples=1_000_000, min_seconds=3600, max_seconds=3600, cold_starts=100)

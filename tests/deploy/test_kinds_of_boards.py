@@ -91,8 +91,8 @@ def test_the_old_tflite_runtime_infers_beside_numpy_1(
     host = over_ssh(lab_device_factory("pi4"))
     where = ("--host", host, "-t", "older", "--targets", tmp_path / "boards")
     found = through(edgefreeze_, where, small / "small_a", "pi4")
-    assert "tflite-runtime 2.14.0" in found["packages"]
-    assert "numpy 1." in found["packages"]
+    assert found["packages"]["tflite-runtime"] == "2.14.0"
+    assert found["packages"]["numpy"].startswith("1.")
 
 
 def test_a_board_for_which_there_is_no_runtime_hears_why(

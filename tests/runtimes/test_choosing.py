@@ -138,7 +138,8 @@ def row(**more: Any) -> Package:
 
 
 def of_rows(*rows: Package) -> Any:
-    return msgspec.structs.replace(runtimes.table(), litert=rows)
+    known = runtimes.table()
+    return msgspec.structs.replace(known, package={**known.package, "litert": rows})
 
 
 def test_a_glibc_that_is_just_new_enough_fits() -> None:
