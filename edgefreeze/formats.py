@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from edgefreeze.errors import Failure, nearest
+
+Name = Literal["frozen_pb", "saved_model", "tflite", "onnx", "tensorrt"]
+"""The keys of FORMATS, as a type: what a target may list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class Freeze(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Format(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One form in which the model is shipped; the first that was verified is the one that `run` uses."""
 
-    format: Literal["frozen_pb", "saved_model", "tflite", "onnx", "tensorrt"]
+    format: formats.Name
     """What is written; edgefreeze/runtimes/runtimes.toml says which runtime it needs on the board."""
     precision: str | None = None
     """Of the weights and the arithmetic, see edgefreeze/formats.py; None: the format's own, float32."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_unknown_names(text: str, message: str) -> None:
 
 
 def test_every_format_has_a_runtime_and_is_a_targets() -> None:
-    assert set(formats.FORMATS) == set(runtimes.table().format)
+    assert set(formats.FORMATS) == set(runtimes.table().format) == set(get_args(formats.Name))
     known = runtimes.table()
     assert set(known.format.values()) == set(known.runner)
     assert set(known.runner.values()) == set(known.package) == set(known.own)

@@ -8,6 +8,7 @@ import pytest
 
 from edgefreeze.errors import Failure
 from edgefreeze.formats import FORMATS
+from edgefreeze.runtimes import table
 from edgefreeze.worker import formats, sources
 from edgefreeze.worker.client import environment
 
@@ -99,6 +100,7 @@ def test_every_format_offers_what_it_must(name):
 
     module = formats.module(name)
     assert module.RUNTIME in runtimes.names()
+    assert table().format[name] == module.RUNTIME
     recipe = all(facts.recipe for facts in FORMATS[name].values())
     assert recipe == (runtimes.builds(module.RUNTIME) > 0)
     paths = [module.path(precision) for precision in FORMATS[name]]
