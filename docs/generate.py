@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import json
 import re
@@ -266,6 +267,7 @@ _MEANINGS = {
 }
 
 
+@functools.cache
 def raised() -> set[str]:
     """Every code that is raised somewhere, on the host or on a device."""
     found = set()
@@ -310,6 +312,7 @@ def _errors() -> str:
 # --- TOML
 
 
+@functools.cache
 def docstrings(module: Any) -> dict[str, dict[str, str]]:
     """For every class of a module, the text below each of its fields."""
     found: dict[str, dict[str, str]] = {}
