@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import importlib.util
 import inspect
 import json
 import re
@@ -505,6 +506,38 @@ def _format_results() -> str:
     return table(head, rows) + "\n" + "".join(f"{n}. {text}\n" for text, n in reasons.items())
 
 
+# --- tests
+
+
+def _skips() -> str:
+    """tests/skips.py."""
+    spec = importlib.util.spec_from_file_location("tests_skips", FOLDER.parent / "tests" / "skips.py")
+    assert spec is not None
+    assert spec.loader is not None
+    skips = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = skips  # dataclasses look for the module that they are in
+    spec.loader.exec_module(skips)
+    head = ("reason", "what is not tested then", "cure", "in CI")
+    rows = [
+        (f"`{s.text.replace('{}', '…')}`", s.lost, s.cure, s.in_ci or "must run")
+        for s in skips.SKIPS
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def _mutants() -> str:
+    """The results that tests/pure keeps."""
+    kept = json.loads((FOLDER.parent / "tests" / "pure" / "results.json").read_text("utf-8"))
+    rows = [
+        (f"`{name}.py`", str(of["mutants"]), str(of["tried"]), str(of["noticed"]),
+         f"{100 * of['noticed'] / of['tried']:.0f} %")
+        for name, of in kept["modules"].items()
+    ]  # fmt: skip
+    limit, seed = kept["limit"] or "all", kept["seed"]
+    told = f"{kept['date']}, commit {kept['commit']}; of each {limit}, drawn with seed {seed}:"
+    return f"{told}\n\n" + table(("module", "mutants", "tried", "noticed", "share"), rows)
+
+
 def _without_ways_out(reason: str) -> str:
     return reason.partition(" Ways out:")[0]
 
@@ -532,6 +565,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "device-imports": _imports,
     "format-results": _format_results,
     "layers": _layers,
+    "skips": _skips,
+    "mutants": _mutants,
 }
 
 

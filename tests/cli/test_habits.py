@@ -16,6 +16,8 @@ from edgefreeze.benchmark import store
 from edgefreeze.cli import main
 from tests.benchmark.made import made
 
+pytestmark = pytest.mark.process
+
 TARGETS = {"pi3", "pi4", "pi5", "pi-32"}
 ASK = {
     # What each shell is asked: what could come after "edgefreeze dep" and "edgefreeze deploy -t pi".
@@ -62,7 +64,7 @@ def test_a_shell_completes_commands_options_and_targets(
     shell: str, tmp_path: Path, path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+        pytest.skip(f"the shell {shell} is not installed")
     script = tmp_path / "completions" / f"edgefreeze.{shell}"
     assert main.run(["completion", shell, "-o", str(script)]) == 0
     assert capsys.readouterr().out == ""

@@ -139,6 +139,7 @@ def index_hosts() -> set[str]:
     return hosts - {"", "pypi.org", "localhost", "127.0.0.1"}
 
 
+@pytest.mark.process
 def test_nothing_of_the_writers_machine_is_tracked() -> None:
     # Written in pieces, so that this file does not find itself.
     patterns = [

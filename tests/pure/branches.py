@@ -26,7 +26,7 @@ def measure(wanted: list[str]) -> dict[str, dict[str, Any]]:
         data, report = Path(folder, "data"), Path(folder, "report.json")
         coverage = [sys.executable, "-m", "coverage"]
         ran = subprocess.run(
-            [*coverage, "run", "--branch", f"--data-file={data}", f"--include={include}", "-m", "pytest", "-q", "-m", "not slow",
+            [*coverage, "run", "--branch", f"--data-file={data}", f"--include={include}", "-m", "pytest", "-q", "-m", "not slow and not process",
              "-p", "no:cacheprovider", *files],
             cwd=modules.ROOT, check=False,
         )  # fmt: skip

@@ -1,11 +1,11 @@
 """Mutants of the pure modules: a small change of a module must be noticed by the module's own tests.
 
-python -m tests.pure.mutants [MODULE…] [--limit N] [--seed N] [--jobs N] [--results FILE] [--list]
+python -m tests.pure.mutants [MODULE…] [--limit N] [--seed N] [--jobs N] [--results FILE] [--list] [--keep]
 
 Of each module `--limit` mutants are drawn with `--seed` (0: all are tried). Each is tried in a process of its
 own, forked from one that has imported what the tests need. What was found is kept in `--results`: a mutant that
 was noticed stays so while the module is the same, one that was not is tried again when the module's tests have
-changed. Exits with 1 where less than LEAST percent of a module's mutants are noticed.
+changed. `--keep` writes the figures to results.json, for docs/testing.md. Exits with 1 where less than LEAST percent of a module's mutants are noticed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ from tests.pure import modules
 from tests.pure.mutating import Mutant, mutants, mutated
 
 LEAST = 80.0
+KEPT = Path(__file__).parent / "results.json"
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
 NOTICED = {KILLED, TIMEOUT}
 ALONE_S = 120.0
@@ -101,13 +103,16 @@ def run_tests(module: str, mutant: Mutant | None, took: Path) -> int:
         name = "edgefreeze." + module.replace("/", ".")
         assert name not in sys.modules, "it was imported before it could be changed"
         sys.meta_path.insert(0, Changed(name, modules.source(module), mutant))
+    import hypothesis
     import pytest
 
+    # Drawn input is drawn less often: what these miss would be noticed, which is the safe side for the figures.
+    hypothesis.settings.register_profile("few", max_examples=20, deadline=None)
     fastest = Fastest(took)
     status = int(
         pytest.main(
-            ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0",
-             "-o", "addopts=--import-mode=importlib", "-m", "not slow",
+            ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0", "--hypothesis-profile=few",
+             "-o", "addopts=--import-mode=importlib", "-m", "not slow and not process",
              *map(str, modules.tests(module))],
             [fastest],
         )
@@ -191,12 +196,12 @@ def verdict(status: int) -> str:
 
 
 def drawn(module: str, limit: int, seed: int) -> list[Mutant]:
-    """The mutants to try: the same for a seed and a module's text."""
+    """The mutants to try: the same for a seed and a module's text; a higher limit adds to those of a lower."""
     every = mutants(modules.source(module).read_text())
     if not limit or len(every) <= limit:
         return every
     draw = random.Random(f"{seed} {module}")
-    return sorted(draw.sample(every, limit), key=lambda m: m.number)
+    return sorted(draw.sample(every, len(every))[:limit], key=lambda m: m.number)
 
 
 def known(results: Path) -> dict[tuple[str, str, int], Tried]:
@@ -255,6 +260,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--results", type=Path, default=Path("mutants.jsonl"))
     parser.add_argument("--list", action="store_true", help="tell the mutants, try none")
+    parser.add_argument("--keep", action="store_true", help="keep the figures, for the documentation")
     options = parser.parse_args()
     wanted = modules.matching(options.modules)
     if options.list:
@@ -265,12 +271,14 @@ def main() -> int:
     preload()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process of ours is left
     low = 0
+    figures = {}
     for module in wanted:
         tried = examine(module, options)
         noticed = sum(t.verdict in NOTICED for t in tried)
         share = 100.0 * noticed / len(tried) if tried else 100.0
         low += share < LEAST
         of = len(mutants(modules.source(module).read_text()))
+        figures[module] = {"mutants": of, "tried": len(tried), "noticed": noticed}
         print(
             f"{module:24s} {noticed:4d} of {len(tried):4d} noticed ({share:5.1f} %), drawn from {of}",
             flush=True,
@@ -278,7 +286,25 @@ def main() -> int:
         for t in tried:
             if t.verdict not in NOTICED:
                 print(f"    edgefreeze/{module}.py:{t.line} {t.what}", flush=True)
+    if options.keep:
+        keep(figures, options)
     return 1 if low else 0
+
+
+def keep(figures: dict[str, dict[str, int]], options: argparse.Namespace) -> None:
+    """Write the figures, of these modules anew, with when and of what they are."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"],
+        cwd=modules.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before = json.loads(KEPT.read_text())["modules"] if KEPT.exists() else {}
+    whole = {module: (before | figures)[module] for module in modules.TESTS if module in before | figures}
+    head = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "commit": commit.stdout.strip()}
+    drawn_with = {"seed": options.seed, "limit": options.limit}
+    KEPT.write_text(json.dumps({**head, **drawn_with, "modules": whole}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
