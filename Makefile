@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := python -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
-ALONE := tests/test_demo.py tests/deploy/test_lab.py tests/lab tests/device/test_duel.py tests/deploy/test_bench.py
 
 .PHONY: demo test test-fast test-all test-faults branches mutants fuzz check docs lock clean
 
@@ -13,12 +12,12 @@ demo: $(READY)  ## the main job on this machine: train, freeze, prove, ship, pro
 
 test: $(READY)  ## everything that CI runs
 	@$(MAKE) --no-print-directory check branches
-	$(BIN)/python -m pytest -m "not slow" $(ALONE)
+	$(BIN)/python -m pytest -m "alone and not slow"
 	@# The others mostly wait for processes of their own: two files at a time share nothing but the cores.
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest -m "not alone and not slow" -n 2 --dist loadfile
 
-test-fast: $(READY)  ## seconds: no TensorFlow, no lab
-	$(BIN)/python -m pytest -q -m "not tf and not sshd and not lab and not pi and not models and not browser and not slow"
+test-fast: $(READY)  ## seconds: the rules, which need no TensorFlow, no board and no process
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (process or tf or sshd or lab or pi or models or browser or slow)"
 
 test-all: $(READY)  ## everything, the slow ones too
 	@$(MAKE) --no-print-directory check branches

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.alone]
 
 
 def test_the_demo_and_the_commands_that_it_ends_with(tmp_path: Path) -> None:

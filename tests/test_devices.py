@@ -109,6 +109,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     return status, capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_the_commands(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "devices")[1].startswith("no devices yet")
     assert run(capsys, "devices", "add", "box", "127.0.0.1:1", "--target", "x86")[0] == 0
@@ -168,6 +169,7 @@ def test_aliases_with_includes_and_without_patterns(tmp_path: Path) -> None:
     assert ssh_aliases.aliases() == ("shed", "cam1", "cam2", "with space")
 
 
+@pytest.mark.process
 def test_discover_says_which_are_devices_and_how_others_become_ones(
     tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,6 +208,7 @@ def test_what_is_heard_on_the_network_can_become_a_device(
 # --- purge
 
 
+@pytest.mark.process
 def test_purge_asks_or_is_told_not_to(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = elsewhere / "root"
     (elsewhere / "edgefreeze.toml").write_text(
@@ -224,6 +227,7 @@ def test_purge_asks_or_is_told_not_to(elsewhere: Path, capsys: pytest.CaptureFix
 # --- at boot
 
 
+@pytest.mark.process
 def test_a_device_recovers_at_boot_and_status_says_so(
     elsewhere: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

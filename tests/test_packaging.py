@@ -28,6 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("wheel", tmp_path_factory.mktemp("wheel"))
 
 
+@pytest.mark.process
 def test_the_wheel_brings_targets_and_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"edgefreeze/_targets/{t.name}" for t in (ROOT / "targets").glob("*.toml")} <= names
@@ -36,6 +37,7 @@ def test_the_wheel_brings_targets_and_data(wheel: Path) -> None:
     assert sources <= names
 
 
+@pytest.mark.process
 def test_the_source_distribution_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     for folder in ("sdist", "out", "again"):
         (tmp_path / folder).mkdir()

@@ -54,6 +54,7 @@ def error(*arguments: str | Path) -> tuple[int, dict[str, Any]]:
     return status, document["error"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["targets", "list"], ["targets", "show", "pi4"], ["deploy", "--help"], ["--version"]],
@@ -110,19 +111,39 @@ def test_the_list_of_commands_is_the_folder() -> None:
         (["deploy", "there", "--eval", "none.npz"], 3, "samples-bad", "none.npz"),
         (["targets", "show", "pi-4"], 3, "target-unknown", "did you mean 'pi4'"),
         (["targets", "list", "--targets", "nowhere"], 3, "config-value", "no such folder"),
-        (["rollback", "--host", "pi@127.0.0.1:1"], 4, "unreachable", "cannot reach 127.0.0.1 port 1"),
-        (["status", "--app", "x"], 1, "no-app", "there is no app x here"),
-        (["rollback"], 1, "no-app", "local has no app yet"),
+        pytest.param(
+            ["rollback", "--host", "pi@127.0.0.1:1"],
+            4,
+            "unreachable",
+            "cannot reach 127.0.0.1 port 1",
+            marks=pytest.mark.process,
+        ),
+        pytest.param(
+            ["status", "--app", "x"], 1, "no-app", "there is no app x here", marks=pytest.mark.process
+        ),
+        pytest.param(["rollback"], 1, "no-app", "local has no app yet", marks=pytest.mark.process),
         (["run", "-i", "none.npz", "-o", "x.npz"], 3, "samples-bad", "none.npz"),
-        (["bench"], 1, "no-app", "local has no app yet"),
+        pytest.param(["bench"], 1, "no-app", "local has no app yet", marks=pytest.mark.process),
         (["bench", "--threads", "0"], 2, "usage", "'0' is no list of numbers from 1 to 256"),
         (["bench", "--cpus", "3-1"], 2, "usage", "'3-1' is no list of processors"),
         (["bench", "--cpus", "all"], 2, "usage", "'all' is no list of processors"),
-        (["bench", "--cpus", "0,4095"], 3, "no-cpu", "cannot run on processor 4095"),
+        pytest.param(
+            ["bench", "--cpus", "0,4095"],
+            3,
+            "no-cpu",
+            "cannot run on processor 4095",
+            marks=pytest.mark.process,
+        ),
         (["bench", "--max-regress", "much"], 2, "usage", "'much' is no percentage"),
         (["bench", "--min-seconds", "9", "--max-seconds", "1"], 2, "usage", "less than --min-seconds"),
         (["bench", "--require", "p95>40ms"], 2, "gate-syntax", "from character 4 on"),
-        (["bench", "nowhere"], 3, "model-missing", "There is no model at nowhere."),
+        pytest.param(
+            ["bench", "nowhere"],
+            3,
+            "model-missing",
+            "There is no model at nowhere.",
+            marks=pytest.mark.process,
+        ),
         (["deploy", "m", "--no-bench", "--html", "x.html"], 2, "usage", "--html reports the measurement"),
         (["deploy", "m", "--no-bench", "--require", "p95<1s"], 2, "usage", "--no-bench leaves it out"),
         (["compare", "latest"], 2, "usage", "compare what with it?"),

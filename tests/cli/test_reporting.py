@@ -41,6 +41,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.process
 def test_a_run_that_fails_names_its_log(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["bench", "--host", "jane@127.0.0.1:1"]) == 4
     said = capsys.readouterr().err
@@ -63,6 +64,7 @@ def test_a_run_that_does_nothing_leaves_no_log(place: Path, capsys: pytest.Captu
     assert not logs.folder().exists()
 
 
+@pytest.mark.process
 def test_where_no_log_can_be_written_the_run_goes_on(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

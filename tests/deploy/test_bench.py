@@ -18,7 +18,7 @@ from edgefreeze.benchmark import store
 
 from .conftest import Result
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.alone]
 Run = Callable[..., Result]
 QUICK = ("--min-samples", "100", "--max-seconds", "3", "--cold-starts", "1")
 

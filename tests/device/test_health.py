@@ -14,6 +14,8 @@ from edgefreeze.errors import Failure
 
 from .conftest import Start
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

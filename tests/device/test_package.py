@@ -42,6 +42,7 @@ def test_imports_only_the_standard_library_and_itself(path: Path) -> None:
         assert ours or package in sys.stdlib_module_names or (package in lazy and not at_top), name
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["3.8", "3.9"])
 def test_every_file_is_syntax_of_old_pythons(version: str, look) -> None:  # type: ignore[no-untyped-def]
     python = look.python(version)

@@ -345,6 +345,7 @@ def test_an_older_trtexec_is_spoken_to_in_its_own_words(start: Any, release: Any
     assert helper.ask("probe")["programs"] == {"trtexec": ""}
 
 
+@pytest.mark.process
 def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     before = time.monotonic()
     with pytest.raises(DeviceError) as caught:
@@ -353,6 +354,7 @@ def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     assert time.monotonic() - before < 5
 
 
+@pytest.mark.process
 def test_of_an_endless_log_both_ends_are_kept(tmp_path: Path) -> None:
     told = engines.call(
         ["/bin/sh", "-c", "echo first; yes 'filler' | head -c 3000000; echo; echo last"], str(tmp_path), 30

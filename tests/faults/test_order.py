@@ -8,6 +8,8 @@ import pytest
 
 from . import mutations
 
+pytestmark = pytest.mark.process
+
 
 def test_nothing_volatile_is_ever_named_told_or_switched_to(tmp_path: Path) -> None:
     requests = mutations.write_requests(tmp_path)

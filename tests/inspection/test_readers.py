@@ -126,6 +126,7 @@ def test_a_graph_as_text(tmp_path):
     assert (text.inputs, text.outputs, text.parameters) == (binary.inputs, binary.outputs, binary.parameters)
 
 
+@pytest.mark.process
 def test_netron_is_given_the_file(tmp_path, monkeypatch):
     (tmp_path / "model.pb").write_bytes(classifier().SerializeToString())
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))

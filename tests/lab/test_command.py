@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.lab_plugin import LAB
+
+pytestmark = [pytest.mark.process, pytest.mark.alone]
 
 
 def lab(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

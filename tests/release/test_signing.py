@@ -82,6 +82,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     process.wait(10)
 
 
+@pytest.mark.process
 def test_a_key_in_the_agent_signs_by_its_public_part(
     release: Release, agent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_key_in_the_agent_signs_by_its_public_part(
     assert caught.value.code == "sign-failed"
 
 
+@pytest.mark.process
 def test_a_passphrase_is_not_waited_for_where_nobody_can_type_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def archive(folder: Path | None, tmp_path: Path, mirror: str | None = None) -> d
     return debian.Archive(mirror=mirror, folder=folder, cache=tmp_path / "cache")
 
 
+@pytest.mark.process
 def test_a_folder_of_packages_becomes_modules_and_libraries(tmp_path: Path) -> None:
     folder, library = tmp_path / "debs", shared(tmp_path, "libblas.so.3")
     deb(folder, "libblas3", "libc6", {
@@ -198,6 +199,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return content
 
 
+@pytest.mark.process
 def test_from_a_mirror_signed_listed_and_hashed(mirror: dict[str, bytes], tmp_path: Path) -> None:
     there = archive(None, tmp_path, "http://mirror.test/debian/")
     pins = debian.resolve(["python3-numpy"], "3.11", "armv7l", FACTS, there)
@@ -209,6 +211,7 @@ def test_from_a_mirror_signed_listed_and_hashed(mirror: dict[str, bytes], tmp_pa
     assert (tmp_path / "tree2/numpy/__init__.py").exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("part", ["InRelease", "Packages.xz", "numpy.deb"])
 def test_what_a_mirror_changed_is_refused(part: str, mirror: dict[str, bytes], tmp_path: Path) -> None:
     (address,) = [a for a in mirror if a.endswith(part)]
@@ -225,6 +228,7 @@ def test_what_a_mirror_changed_is_refused(part: str, mirror: dict[str, bytes], t
     assert not (tmp_path / "tree").exists()
 
 
+@pytest.mark.process
 def test_without_debians_keys_nothing_is_believed(
     mirror: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

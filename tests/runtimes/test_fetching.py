@@ -55,6 +55,7 @@ def wheel(folder: Path, version: str = "1.0", tag: str = "py3-none-any", **extra
     return path
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("machine", ["aarch64", "armv7l"])
 def test_a_folder_of_wheels_is_enough_and_the_lock_brings_the_same_again(
     machine: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -86,6 +87,7 @@ def test_a_folder_of_wheels_is_enough_and_the_lock_brings_the_same_again(
     assert caught.value.code == "runtime-fetch"
 
 
+@pytest.mark.process
 def test_the_lock_of_the_cache_spares_asking_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel(tmp_path / "wheels")
     sources = runtimes.Sources(wheels=tmp_path / "wheels")
@@ -121,6 +123,7 @@ def test_a_lock_that_is_none_is_an_error(tmp_path: Path) -> None:
     assert str(lock) in (caught.value.next or "")
 
 
+@pytest.mark.process
 def test_the_index_is_asked_where_there_is_no_folder() -> None:
     row = replace_row(package="flatbuffers", exclude=("flatbuffers/flexbuffers.py",))
     choice = runtimes.Choice(runtime="litert", own=None, package=row, requirement=("flatbuffers==25.12.19",))
@@ -137,6 +140,7 @@ def replace_row(**changes: object) -> runtimes.Package:
     return msgspec.structs.replace(ROW, **changes)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("machine", ["aarch64", "armv7l"])
 def test_a_package_that_does_not_exist_is_an_error_in_the_tools_words(machine: str, cache: Path) -> None:
     choice = runtimes.Choice(runtime="litert", own=None, package=ROW, requirement=("ai-edge-litert==0.0.77",))
@@ -190,6 +194,7 @@ def library(folder: Path, name: str, *options: str, code: str = "") -> Path:
     return path
 
 
+@pytest.mark.process
 def test_the_needs_of_real_libraries_are_read(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()

@@ -91,6 +91,7 @@ def test_what_the_device_would_refuse_is_said_as_the_deployment_says_it(
     assert said[True][4] == signing.fingerprint(mallory)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("how", [both("local"), both("ssh")])
 def test_what_the_device_would_take_is_said_with_the_reason(
     world: World, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
@@ -132,6 +133,7 @@ def test_who_is_refused_has_no_reason_to_be_taken(policy: str, signer: str | Non
     assert ("not signed" in said) == (signer is None)
 
 
+@pytest.mark.process
 def test_a_fingerprint_of_what_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "none").write_text("no key\n")
     with pytest.raises(Failure) as caught:

@@ -16,6 +16,8 @@ from edgefreeze.inventory import Device
 from edgefreeze.transport.client import Helper, Upload, connect
 from edgefreeze.transport.pace import Pace
 
+pytestmark = pytest.mark.process
+
 SIZE = 6_000_000
 CONTENT = os.urandom(SIZE)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -17,6 +17,8 @@ from edgefreeze.transport import client
 from edgefreeze.transport.client import Ask
 from tests.device.conftest import find_python
 
+pytestmark = pytest.mark.process
+
 
 def device(root: Path, python: str = sys.executable) -> Device:
     return Device(name="here", target="x86", transport="local", host=None, python=python, root=str(root))

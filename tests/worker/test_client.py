@@ -14,6 +14,8 @@ import pytest
 from edgefreeze.errors import CODES, Failure
 from edgefreeze.worker import client
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def instead_of_tensorflow(tmp_path):

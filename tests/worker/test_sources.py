@@ -107,6 +107,7 @@ def test_every_format_offers_what_it_must(name):
     assert len(set(paths)) == len(paths)
 
 
+@pytest.mark.process
 def test_asking_for_kinds_and_formats_imports_nothing_heavy():
     code = (
         "import sys; from edgefreeze.worker import client, prove, sources, formats;"

@@ -56,6 +56,7 @@ def outcome(tmp_path_factory):
     return json.loads(done.stdout), outside
 
 
+@pytest.mark.process
 def test_its_own_folder_and_what_it_may_read_stay_open(outcome):
     result, _ = outcome
     for action in ("write inside", "remove inside", "null", "read"):
@@ -64,6 +65,7 @@ def test_its_own_folder_and_what_it_may_read_stay_open(outcome):
     assert result["limits"] == [True, True, True]
 
 
+@pytest.mark.process
 def test_it_writes_nowhere_else(outcome):
     result, outside = outcome
     if "files" not in result["held"]:
@@ -73,6 +75,7 @@ def test_it_writes_nowhere_else(outcome):
     assert (outside / "b").read_text() == "kept"
 
 
+@pytest.mark.process
 def test_it_reaches_nobody(outcome):
     result, _ = outcome
     if "network" not in result["held"]:
