@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from edgefreeze.text import clean
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -33,7 +35,7 @@ class Shown:
         return LOOKS[type(self)].fields(self)
 
     def __str__(self) -> str:
-        return LOOKS[type(self)].line(self) if type(self) in LOOKS else type(self).__name__
+        return clean(LOOKS[type(self)].line(self), 1000) if type(self) in LOOKS else type(self).__name__
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>" if type(self) in LOOKS else f"<{type(self).__name__}>"
