@@ -64,6 +64,18 @@ def where(
     return Where(config=config, target=found, device=device, folders=folders(config, extra))
 
 
+def place(
+    config: Config, wanted: str | Target | None, host: str | Device | None, extra: Path | None = None
+) -> Where | None:
+    """The device of a job that may be done on one, None where none is named. Raises Failure as where();
+    usage for a target without a device."""
+    if host is not None:
+        return where(config, wanted, host, extra)
+    if wanted is not None:
+        raise Failure("usage", "--target says what kind of board the device of --on is", next="--on HOST")
+    return None
+
+
 def _resolved(
     config: Config, wanted: str | Target | None, host: str | Device | None, extra: Path | None
 ) -> tuple[Target, Device]:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import click
 
 from edgefreeze import inventory, project, targets
-from edgefreeze.errors import Failure
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -123,12 +122,7 @@ def on_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(
         *args: Any, host: str | None, target: str | None, targets_folder: Path | None, **kwargs: Any
     ) -> Any:
-        where = None
-        if host is not None:
-            where = project.where(inventory.load(), target, host, targets_folder)
-        elif target is not None:
-            raise Failure("usage", "--target says what kind of board the device of --on is", next="--on HOST")
-        return function(*args, on=where, **kwargs)
+        return function(*args, on=project.place(inventory.load(), target, host, targets_folder), **kwargs)
 
     return call
 

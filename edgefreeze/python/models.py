@@ -25,7 +25,7 @@ from edgefreeze.progress import Progress
 from edgefreeze.python import arguments
 from edgefreeze.python.arguments import Data, Listener, Place, SourceOptions, several
 from edgefreeze.targets import Freeze
-from edgefreeze.types import Conversion
+from edgefreeze.types import Artifact, Conversion
 
 
 def freeze(
@@ -82,7 +82,6 @@ def _convert(
     """The worker's operation `convert` for an object, in this process."""
     from tensorflow.python.eager import context
 
-    from edgefreeze.types import Artifact
     from edgefreeze.worker import objects, optimize
     from edgefreeze.worker.convert import Stages, complete
     from edgefreeze.worker.formats import frozen_pb

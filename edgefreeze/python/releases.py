@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from edgefreeze import jobs, project
@@ -85,9 +86,8 @@ def verify(
     Returns the comparison, whose `equal` says whether they are. Raises Failure: not-comparable, samples-bad,
     usage, and what loading either raises.
     """
-    on = None
-    if device is not None:
-        on = arguments.where(target, device, targets, config)
+    settings = arguments.configuration(config)
+    on = project.place(settings, target, device, arguments.path_or_none(targets))
     choice = sides.Choice(
         signature=signature, format=format, inputs=several(inputs), outputs=several(outputs), trust=trust
     )
@@ -108,7 +108,7 @@ def verify(
 def inspect(
     model: Place,
     *,
-    target: str | Target | tuple[str | Target, ...] | list[str | Target] = (),
+    target: str | Target | Sequence[str | Target] = (),
     signature: str | None = None,
     tags: Names = (),
     outputs: Names = (),

@@ -136,6 +136,7 @@ def test_failures_are_raised_and_nothing_is_printed(
         lambda: edgefreeze.deploy("nowhere", html="x.html", bench=False),
         lambda: edgefreeze.deploy("nowhere", target="pi4"),
         lambda: edgefreeze.verify(against="nowhere"),
+        lambda: edgefreeze.verify("a", against="nowhere", target="pi4"),
         lambda: edgefreeze.verify("a", against="b", tolerance=2),
         lambda: edgefreeze.verify("a", against="b", samples={"x": [object()]}),
         lambda: edgefreeze.inspect("nowhere"),
@@ -147,7 +148,7 @@ def test_failures_are_raised_and_nothing_is_printed(
         codes.append(caught.value.code)
     assert codes == [
         "model-missing", "model-missing", "target-unknown", "format-unknown", "config-value", "gate-syntax",
-        "usage", "usage", "device-unknown", "usage", "usage", "samples-bad", "model-missing",
+        "usage", "usage", "device-unknown", "usage", "usage", "usage", "samples-bad", "model-missing",
         "no-app", "usage",
     ]  # fmt: skip
     assert capfd.readouterr() == ("", "")

@@ -67,12 +67,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_examples_run(told: Any) -> None:
     said, printed = told
     assert said["frozen"] == "frozen"
-    assert {(k, s) for k, s in said["artifacts"]} >= {("tflite", "verified"), ("tflite:fp16", "verified")}
+    assert ["tflite", "verified"] in said["artifacts"]
     assert said["built"] == ["release", "release", True]
     assert said["active"] == said["release"]
-    assert said["answers"] == pytest.approx(said["expected"], abs=1e-3) or all(
-        abs(a - b) < 1e-3 for a, b in zip(said["answers"][0], said["expected"][0], strict=True)
-    )
+    assert said["answers"][0] == pytest.approx(said["expected"][0], abs=1e-3)
     assert said["shelf"]
     assert "gate-failed" in printed
 
