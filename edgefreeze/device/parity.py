@@ -23,7 +23,8 @@ WIDEST = 0.05
 range."""
 SATURATED = 0.5
 """An output is saturated where more than this share of its values are exactly its largest or smallest, and
-less than half as many of the reference's lie within the tolerance of theirs."""
+less than half as many of the reference's lie within twice the tolerance of theirs: where no value differs by
+more than the tolerance, those of the reference do."""
 
 
 def compare(
@@ -149,7 +150,7 @@ def _compare_floats(
     reacts = REACTS * min(tolerance, WIDEST) * scale
     if _moves([b for _, b in pairs]) == 0.0 and _moves([a for a, _ in pairs]) > reacts:
         reason = "constant output: it does not react to the inputs"
-    elif _saturated(pairs, min(tolerance, WIDEST) * scale):
+    elif _saturated(pairs, 2 * min(tolerance, WIDEST) * scale):
         reason = "saturated output: most of its values are its largest or its smallest"
     elif not max_rel <= tolerance:
         reason = "max_rel %.3g is above the tolerance %.3g" % (max_rel, tolerance)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edgefreeze.device.parity import UNBOUNDED, compare
+from edgefreeze.device.parity import UNBOUNDED, WIDEST, compare
 from edgefreeze.types import Parity
 
 floats = hnp.arrays("f4", (3, 4), elements=st.floats(-1e6, 1e6, width=32))
@@ -35,7 +35,7 @@ def test_every_result_is_strict_json_of_the_declared_shape(
     assert msgspec.convert(result, Parity, strict=True).ok is result["ok"]
 
 
-@given(floats, floats, st.floats(1e-4, 1.0))
+@given(floats, floats, st.floats(1e-4, WIDEST))
 def test_within_tolerance_of_the_range_and_only_then(
     a: np.ndarray, noise: np.ndarray, tolerance: float
 ) -> None:
@@ -59,6 +59,13 @@ def test_max_rel_does_not_change_with_the_outputs_unit(a: np.ndarray, scale: flo
     b = a + span * 0.01
     plain = one(a, b)["max_rel"]
     assert math.isclose(one(a * scale + shift, b * scale + shift)["max_rel"], plain, rel_tol=1e-3)
+
+
+def test_values_that_meet_at_an_extreme_within_the_tolerance_are_not_saturated() -> None:
+    reference = np.array([0.0, 1.0, *[0.92] * 8])
+    candidate = np.array([0.0, 0.96, *[0.96] * 8])
+    assert one(reference, candidate, 0.05)["ok"]
+    assert not one(np.array([0.0, 1.0, *[0.85] * 8]), np.array([0.0, 0.96, *[0.96] * 8]), 0.2)["ok"]
 
 
 def test_small_outputs_do_not_pass_by_being_small() -> None:

@@ -245,6 +245,7 @@ def test_random_text_is_no_key_and_raises_nothing_else(text: str) -> None:
         sshsig.parse_key(text)
 
 
+@pytest.mark.process
 def test_keys_of_every_kind_that_the_machine_makes(keys: Path) -> None:
     for file in keys.glob("*.pub"):
         key, comment = sshsig.parse_key(file.read_text())

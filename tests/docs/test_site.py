@@ -11,6 +11,8 @@ import pytest
 
 from .pages import ROOT
 
+pytestmark = pytest.mark.process
+
 
 def built(config: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """mkdocs build --strict. Not --quiet: what is not logged is not counted either."""

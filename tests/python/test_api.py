@@ -75,6 +75,7 @@ def test_every_public_name_is_there_and_listed() -> None:
     assert {name.strip() for names in told for name in names.split(",")} == set(edgefreeze.__all__)
 
 
+@pytest.mark.process
 def test_importing_costs_nothing() -> None:
     heavy = "[m for m in ('tensorflow', 'numpy', 'click', 'msgspec', 'rich', 'paramiko') if m in sys.modules]"
     code = f"import sys, edgefreeze; dir(edgefreeze); assert not {heavy}"
@@ -119,6 +120,7 @@ def test_values_out_of_range(kind: Any, values: dict[str, Any], named: str) -> N
     assert caught.value.code == "usage"
 
 
+@pytest.mark.process
 def test_failures_are_raised_and_nothing_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

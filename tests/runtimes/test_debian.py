@@ -268,6 +268,6 @@ def test_the_mirror_is_this_machines_own(name: str, text: str, tmp_path: Path) -
 
 def test_the_suites_are_those_of_the_pythons_in_the_table() -> None:
     facts = runtimes.table().debian
-    rows = [row for row in runtimes.table().litert if row.debian]
+    rows = [row for row in runtimes.table().packages("litert") if row.debian]
     assert {row.python.removeprefix("==").removesuffix(".*") for row in rows} <= set(facts.suite)
     assert {machine for row in rows for machine in row.machine} <= set(facts.architecture)

@@ -96,6 +96,7 @@ def test_the_lock_of_the_cache_spares_asking_twice(tmp_path: Path, monkeypatch: 
     assert runtimes.fetch(CHOICE, PI4) == tree
 
 
+@pytest.mark.process
 def test_a_release_keeps_its_packages_when_the_projects_lock_has_newer_ones(tmp_path: Path) -> None:
     release, other = tmp_path / "release", tmp_path / "other"
     for folder in (release, other):
