@@ -187,7 +187,7 @@ def as_typed(command: Command, typed: Callable[..., tuple[int, str]]) -> list[st
             (app,) = told(typed, "status", "--host", "cam1")["apps"]
             word = next(r["release"] for r in app["releases"] if r["release"] != app["release"])[:6]
         elif word == "3fa9":
-            word = told(typed, "results", "list")["results"][-2]["run"]
+            word = told(typed, "results", "list")["results"][0]["id"]
         elif word.startswith("SHA256:"):
             public = Path("home/.ssh/id_ed25519.pub")
             done = subprocess.run(["ssh-keygen", "-lf", public], capture_output=True, text=True, check=True)
