@@ -376,3 +376,16 @@ def test_the_cosine_is_of_all_cases_as_one_vector() -> None:
     assert one([0.0], [0.0])["cosine"] == 1.0
     assert one([1.0], [0.0], 9)["cosine"] == 0.0
     assert one([1.0, 0.0], [0.0, 1.0], 9)["cosine"] == 0.0
+
+
+@pytest.mark.parametrize("unit", [0.01, 1.0, 100.0])
+def test_what_lies_near_the_extremes_is_measured_in_the_outputs_own_range(unit: float) -> None:
+    """Eight of twenty values within a twentieth of the range of its lowest: to clip those and four more is no fault."""
+    low = np.concatenate([np.linspace(-1.0, -0.92, 8), np.linspace(-0.7, 1.0, 12)]) * unit
+    assert one(low, np.where(low < -0.15 * unit, -unit, low), 1.0)["ok"]
+    even = np.linspace(-1, 1, 20) * unit
+    assert not one(even, np.where(even < 0.2 * unit, -unit, even), 1.0)["ok"]
+
+
+def test_a_tie_of_just_the_tolerance_agrees() -> None:
+    assert one([[0.0, 9.375, 10.0]], [[0.0, 10.0, 9.375]], 0.0625)["top1"] == 1.0

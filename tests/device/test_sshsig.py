@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from edgefreeze.device import ed25519, sshsig, verification
 from edgefreeze.device.errors import DeviceError
 
+pytestmark = pytest.mark.process
+
 VECTORS = [  # RFC 8032, section 7.1: public key, message, signature
     (
         "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
@@ -114,7 +116,6 @@ def verify(way: str, message: bytes, text: str, folder: Path) -> sshsig.Signatur
     return found
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("hash_name", ["sha256", "sha512"])
 def test_a_signature_of_ssh_keygen(keys: Path, tmp_path: Path, way: str, hash_name: str) -> None:
@@ -134,7 +135,6 @@ def test_a_signature_of_ssh_keygen(keys: Path, tmp_path: Path, way: str, hash_na
         assert caught.value.code == "untrusted"
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("way", WAYS)
 def test_a_signature_for_another_purpose(keys: Path, tmp_path: Path, way: str) -> None:
     with pytest.raises(DeviceError, match="another purpose") as caught:
@@ -142,7 +142,6 @@ def test_a_signature_for_another_purpose(keys: Path, tmp_path: Path, way: str) -
     assert (caught.value.expected, caught.value.found) == (sshsig.NAMESPACE, "file")
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
 def test_other_kinds_need_ssh_keygen(keys: Path, tmp_path: Path, kind: str) -> None:
     text = sign(keys / kind, b"m")
@@ -154,7 +153,6 @@ def test_other_kinds_need_ssh_keygen(keys: Path, tmp_path: Path, kind: str) -> N
     assert caught.value.found == sshsig.parse_key((keys / f"{kind}.pub").read_text())[0].kind
 
 
-@pytest.mark.process
 @pytest.mark.parametrize("says", ["unknown option -- Y", "illegal option -- Y"])
 def test_an_ssh_keygen_that_is_too_old_counts_as_none(keys: Path, tmp_path: Path, says: str) -> None:
     old = tmp_path / "ssh-keygen"
@@ -170,7 +168,6 @@ def test_an_ssh_keygen_that_is_too_old_counts_as_none(keys: Path, tmp_path: Path
         verification.require_signed(b"m", sign(keys / "rsa", b"m"), str(folder), str(old))
 
 
-@pytest.mark.process
 def test_an_ssh_keygen_that_says_nothing_good_is_believed(keys: Path, tmp_path: Path) -> None:
     silent = tmp_path / "ssh-keygen"
     silent.write_text("#!/bin/sh\ncat >/dev/null\nexit 0\n")
@@ -205,7 +202,6 @@ def refused(text: str, folder: Path) -> bool:
     return False
 
 
-@pytest.mark.process
 def test_every_byte_of_a_signature_counts(whole: bytes, tmp_path: Path) -> None:
     assert not refused(armour(whole), tmp_path)
     for place in range(len(whole)):
@@ -223,7 +219,6 @@ def test_random_bytes_are_no_signature(tmp_path: Path, text: str) -> None:
     assert refused(text, tmp_path)
 
 
-@pytest.mark.process
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_mutated_signature_is_refused(whole: bytes, tmp_path: Path, data: st.DataObject) -> None:
