@@ -9,7 +9,7 @@ import pytest
 
 import edgefreeze
 from edgefreeze.device.errors import CODES as DEVICE_CODES
-from edgefreeze.errors import CODES, Failure, nearest
+from edgefreeze.errors import CODES, Failure, nearest, out_of_range
 
 ROOT = Path(edgefreeze.__file__).parent
 
@@ -88,3 +88,9 @@ def test_what_a_failure_does_not_say_is_null_and_its_detail_is_for_debugging_onl
 def test_a_word_that_is_half_like_another_is_offered_and_one_that_is_less_is_not() -> None:
     assert nearest("abcd", ["abxy"]) == "abxy"
     assert nearest("abcde", ["abxyz"]) is None
+
+
+def test_an_options_value_that_cannot_be() -> None:
+    failure = out_of_range("threads", 0, "1 to 256")
+    assert (failure.code, failure.exit_status, failure.message) == ("usage", 2, "threads: 0 cannot be")
+    assert (failure.expected, failure.found) == ("1 to 256", "0")

@@ -306,3 +306,87 @@ def test_new_check_and_show(
 def test_the_schema_is_printed_as_it_is_published(capsys: pytest.CaptureFixture[str]) -> None:
     published = Path(__file__).parents[1] / "docs" / "schemas" / "target.schema.json"
     assert json.loads(run(capsys, "targets", "schema")[1]) == json.loads(published.read_text())
+
+
+@pytest.mark.parametrize(
+    ("rule", "package", "versions"),
+    [
+        ("==2.14.*", None, "==2.14.*"),
+        ("tflite-runtime==2.14.*", "tflite-runtime", "==2.14.*"),
+        (" ai_edge.litert >=2,<3", "ai_edge.litert", ">=2,<3"),
+        ("two", None, "two"),
+        (None, None, ""),
+        ("", None, ""),
+    ],
+)
+def test_a_rule_may_name_a_package(rule: str | None, package: str | None, versions: str) -> None:
+    assert targets.named_rule(rule) == (package, versions)
+
+
+def test_what_a_target_says_of_formats_limits_and_threads(tmp_path: Path) -> None:
+    one = targets.Format.of("tflite:int8")
+    assert (one.resolved, one.key, one.allowed) == ("int8", "tflite:int8", one.facts.tolerance)
+    (tmp_path / "foo.toml").write_text(
+        MINE + "tolerance = 0\n[limits]\nmemory_mb = 300\nkeep_free_mb = 0\n[bench]\ncpus = [0, 4095]\n"
+    )
+    target = targets.load("foo", (tmp_path,))
+    (bare,) = target.formats
+    assert (bare.precision, bare.resolved, bare.key, bare.allowed) == (None, "fp32", "tflite", 0.0)
+    assert target.limits.memory_bytes == 300 * 10**6
+    assert targets.Limits().memory_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "good", "bad"),
+    [
+        ("bench", "threads", ["1"], ["0"]),
+        ("bench", "samples", ["1"], ["0"]),
+        ("bench", "seconds", ["0.1", "3600"], ["0", "3601"]),
+        ("bench", "cpus", ["[0, 4095]", "[]"], ["[-1]", "[4096]"]),
+        ("limits", "keep_free_mb", ["0"], ["-1"]),
+        ("limits", "keep_releases", ["1"], ["0"]),
+        ("limits", "memory_mb", ["1"], ["0"]),
+        ("freeze", "batch", ["1"], ["0"]),
+        ("advice", "max_temperature_c", ["0.1", "150"], ["0", "151"]),
+    ],
+)
+def test_numbers_of_a_target_have_bounds(
+    tmp_path: Path, table: str, key: str, good: list[str], bad: list[str]
+) -> None:
+    for value in [*good, *bad]:
+        (tmp_path / "foo.toml").write_text(f"{MINE}[{table}]\n{key} = {value}\n")
+        if value in good:
+            assert targets.load("foo", (tmp_path,))
+            continue
+        with pytest.raises(Failure) as caught:
+            targets.load("foo", (tmp_path,))
+        assert caught.value.code == "config-value"
+
+
+@pytest.mark.parametrize(("opset", "taken"), [(6, False), (7, True), (18, True), (19, False)])
+def test_an_opset_is_one_that_can_be_written(tmp_path: Path, opset: int, taken: bool) -> None:
+    (tmp_path / "foo.toml").write_text(MINE.replace('"tflite"', f'"onnx"\nopset = {opset}'))
+    if taken:
+        assert targets.load("foo", (tmp_path,)).formats[0].opset == opset
+    else:
+        with pytest.raises(Failure):
+            targets.load("foo", (tmp_path,))
+
+
+def test_what_nothing_is_said_of_has_a_default(tmp_path: Path) -> None:
+    (tmp_path / "foo.toml").write_text(MINE)
+    target = targets.load("foo", (tmp_path,))
+    assert (target.transport, target.gpu, target.python, target.service) == ("ssh", False, None, None)
+    assert (target.freeze.optimize, target.freeze.lower_control_flow, target.freeze.batch) == (
+        "none",
+        False,
+        None,
+    )
+    assert (target.bench.threads, target.bench.samples, target.bench.seconds, target.bench.cpus) == (
+        1,
+        200,
+        20.0,
+        (),
+    )
+    assert (target.limits.keep_free_mb, target.limits.keep_releases) == (64, 3)
+    assert target.advice.max_temperature_c == 75.0

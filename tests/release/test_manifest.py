@@ -256,3 +256,9 @@ def test_a_path_or_digest_that_is_none_is_refused(folder: Path, path: str, diges
 def test_an_artifact_that_is_none_is_refused(folder: Path) -> None:
     rewritten(folder, lambda m: m["artifacts"][0].update(tolerance="small"))
     assert "is no release" in refusal(folder).message
+
+
+def test_a_folder_that_was_moved_is_the_same_release(folder: Path, tmp_path: Path) -> None:
+    before = manifest.load(folder)
+    moved = folder.rename(tmp_path / "elsewhere")
+    assert before.at(moved) == manifest.load(moved)
