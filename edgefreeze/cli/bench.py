@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from edgefreeze.cli import output
 from edgefreeze.cli.bench_options import effort_options, gate_options
-from edgefreeze.cli.model_options import conversion_options, format_option, wish_options
+from edgefreeze.cli.model_options import format_option, sweep_options, wish_options
 from edgefreeze.cli.options import app_option, ask, device_options, output_options, sign_option
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ Examples:
   edgefreeze bench saved_model/ -t pi4 --host cam1       a model: sent, measured, and gone again
   edgefreeze bench release/ --host cam1 --format tflite --min-samples 1000 --html report.html
   edgefreeze bench --host cam1 --threads 1,2,4 --fixed-rate 30
+  edgefreeze bench saved_model/ -t pi4 --host cam1 --batch 1,8 --html report.html
   edgefreeze bench --host cam1 --require 'p95<40ms' --require 'rss<300MB'
                                                          exit status 6 where that is not shown""",
 )
@@ -48,7 +50,7 @@ Examples:
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a report: one page, no network."
 )
-@conversion_options
+@sweep_options
 @wish_options
 @click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")
 @sign_option
@@ -58,6 +60,7 @@ def command(
     where: Where,
     app: str | None,
     options: Options,
+    batches: tuple[int, ...],
     wish: Wish,
     effort: Effort,
     gates: tuple[Gate, ...],
@@ -80,27 +83,38 @@ def command(
     from edgefreeze.cli.progress import show
     from edgefreeze.report import duel
 
+    outcomes = []
     with show(as_json=as_json, quiet=quiet) as progress:
-        outcome = jobs.bench(
-            source,
-            where,
-            app=app,
-            options=options,
-            wish=wish,
-            effort=effort,
-            gates=gates,
-            allow_emulated=allow_emulated,
-            profile=profile,
-            governor=governor,
-            sign=sign,
-            html=html,
-            progress=progress,
-            ask=ask,
-        )
-    if not as_json:
-        duel.print_bench(output.console(), outcome)
-    failure = benching.failure(outcome, where.device.name)
-    if failure is not None:
-        raise failure
+        for batch in batches or (None,):
+            page = html
+            if html is not None and len(batches) > 1:
+                page = html.with_stem(f"{html.stem}-batch{batch}")
+            outcome = jobs.bench(
+                source,
+                where,
+                app=app,
+                options=replace(options, batch=batch),
+                wish=wish,
+                effort=effort,
+                gates=gates,
+                allow_emulated=allow_emulated,
+                profile=profile,
+                governor=governor,
+                sign=sign,
+                html=page,
+                progress=progress,
+                ask=ask,
+            )
+            outcomes.append(outcome)
+            if not as_json:
+                duel.print_bench(output.console(), outcome)
+    fields = benching.fields(outcomes[0])
+    if len(outcomes) > 1:
+        fields["batches"] = [benching.fields(outcome) for outcome in outcomes]
+    for outcome in outcomes:
+        failure = benching.failure(outcome, where.device.name)
+        if failure is not None:
+            failure.fields = fields
+            raise failure
     if as_json:
-        output.document("bench", benching.fields(outcome))
+        output.document("bench", fields)

@@ -9,16 +9,9 @@ from typing import Any
 
 import click
 
+from edgefreeze.cli.options import counts
+
 Command = Callable[..., Any]
-
-
-def _threads(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdigit() and 1 <= int(part) <= 256 for part in parts):
-        raise click.BadParameter(f"{value!r} is no list of numbers from 1 to 256, such as 1,2,4", ctx, param)
-    return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 def _cpus(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -47,7 +40,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 
 _EFFORT = (
     click.option(
-        "--threads", metavar="N,…", callback=_threads,
+        "--threads", metavar="N,…", callback=counts(256),
         help="A duel for each number of threads. Default: the target's.",
     ),
     click.option(

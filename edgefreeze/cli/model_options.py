@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgefreeze import formats
-from edgefreeze.cli.options import names_callback
+from edgefreeze.cli.options import counts, names_callback
 from edgefreeze.errors import Failure
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ def _tolerances(ctx: click.Context, param: click.Parameter, value: tuple[str, ..
     return found
 
 
+_BATCH = click.option("--batch", type=click.IntRange(min=1), help="Fix the batch dimension.")
+_BATCHES = click.option(
+    "--batch",
+    "batches",
+    metavar="N,…",
+    callback=counts(65_536),
+    help="Fix the batch dimension; with several a duel for each.",
+)
 _SOURCE = (
     click.option("--signature", metavar="NAME", help="The SavedModel's signature. Default: serving_default."),
     click.option(
@@ -61,7 +69,7 @@ _SOURCE = (
         type=click.Path(path_type=Path),
         help="Inputs to prove with: .npz, .npy, a folder of files, JSON lines. Default: drawn.",
     ),
-    click.option("--batch", type=click.IntRange(min=1), help="Fix the batch dimension."),
+    _BATCH,
     click.option(
         "--optimize",
         type=click.Choice(["none", "safe", "max"]),
@@ -162,6 +170,12 @@ def conversion_options(function: Command) -> Command:
     return _decorated(function, (*_SOURCE, *_CONVERSION))
 
 
+def sweep_options(function: Command) -> Command:
+    """conversion_options with any number of batches, which the command gets as `batches`."""
+    every = (*_SOURCE, *_CONVERSION)
+    return _decorated(function, tuple(_BATCHES if option is _BATCH else option for option in every))
+
+
 def wish_options(function: Command) -> Command:
     """What is to be built, beside its formats; the command gets `wish`, a build.Wish without formats."""
 
@@ -202,11 +216,11 @@ def _decorated(function: Command, wanted: tuple[Callable[[Command], Command], ..
         inputs: tuple[str, ...],
         outputs: tuple[str, ...],
         samples: Path | None,
-        batch: int | None,
         optimize: str | None,
         custom_objects: tuple[str, ...],
         trust: bool,
         hoist_state: bool,
+        batch: int | None = None,
         calibration: Path | None = None,
         tolerances: dict[str, float] | None = None,
         normalise: str | None = None,

@@ -56,6 +56,20 @@ def _target_option(function: F) -> F:
     )(function)
 
 
+def counts(most: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...]]:
+    """A callback for a list of whole numbers from 1 on, such as 1,2,4: each once, in the order given."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+        parts = [] if value is None else [part.strip() for part in value.split(",")]
+        if not all(part.isdecimal() and 1 <= int(part) <= most for part in parts):
+            raise click.BadParameter(
+                f"{value!r} is no list of numbers from 1 to {most}, such as 1,2,4", ctx, param
+            )
+        return tuple(dict.fromkeys(int(part) for part in parts))
+
+    return callback
+
+
 def names_callback(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Names given once each, or several joined by commas."""
     return tuple(name.strip() for given in value for name in given.split(",") if name.strip())

@@ -95,6 +95,22 @@ def test_threads_are_swept_and_the_text_says_it(active: str, edgefreeze_: Run) -
     assert f"processors {one}" in shown
 
 
+def test_batches_are_swept_each_with_a_page(
+    small: Path, device: Path, edgefreeze_: Run, tmp_path: Path
+) -> None:
+    quick = ("--min-samples", "8", "--max-seconds", "1", "--cold-starts", "1", "--format", "tflite")
+    page = tmp_path / "report.html"
+    found = edgefreeze_(
+        "bench", small / "small_a", "--app", "demo", "--batch", "1,4", *quick, "--html", page, "--json"
+    )
+    assert found.status == 0, found.out + found.err
+    one, four = found.json["batches"]
+    assert (one["options"]["batch"], four["options"]["batch"]) == (1, 4)
+    assert one["run"] == found.json["run"] != four["run"]
+    assert {c["failed"] for b in (one, four) for c in b["contestants"]} == {None}
+    assert sorted(p.name for p in tmp_path.glob("*.html")) == ["report-batch1.html", "report-batch4.html"]
+
+
 def test_a_release_is_measured_and_gone_again(
     active: str, device: Path, releases: dict[str, Any], edgefreeze_: Run
 ) -> None:
