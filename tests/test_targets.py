@@ -390,3 +390,27 @@ def test_what_nothing_is_said_of_has_a_default(tmp_path: Path) -> None:
     )
     assert (target.limits.keep_free_mb, target.limits.keep_releases) == (64, 3)
     assert target.advice.max_temperature_c == 75.0
+
+
+@pytest.mark.parametrize(
+    "table", ["match", "freeze", "bench", "limits", "advice", "emulate", "service", "formats", "runtimes"]
+)
+def test_a_misspelt_key_is_refused_in_every_table(tmp_path: Path, table: str) -> None:
+    line = 'nonsense = "x"\n'
+    text = {
+        "match": MINE.replace("[match]\n", f"[match]\n{line}"),
+        "formats": MINE + line,
+    }.get(table, f"{MINE}[{table}]\n{line}")
+    (tmp_path / "foo.toml").write_text(text)
+    with pytest.raises(Failure) as caught:
+        targets.load("foo", (tmp_path,))
+    assert caught.value.code in ("config-key", "config-value")
+    assert "nonsense" in caught.value.message
+
+
+def test_only_a_runtimes_rule_may_name_a_package(tmp_path: Path) -> None:
+    (tmp_path / "foo.toml").write_text(MINE + '[runtimes]\nlitert = "tflite-runtime==2.14.*"\n')
+    assert targets.load("foo", (tmp_path,)).runtimes["litert"] == "tflite-runtime==2.14.*"
+    (tmp_path / "foo.toml").write_text(MINE.replace("[[formats]]", 'python = "cpython>=3.9"\n[[formats]]'))
+    with pytest.raises(Failure, match=r"match\.python: no version rule"):
+        targets.load("foo", (tmp_path,))

@@ -27,7 +27,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "ship/plan": ("ship/test_plan",),
     "runtimes/choosing": ("runtimes/test_choosing",),
     # What a board is, and what can be asked for
-    "targets": ("test_targets",),
+    "targets": ("test_targets", "test_formats"),
     "inheritance": ("test_targets",),
     "formats": ("test_formats",),
     # What went wrong
