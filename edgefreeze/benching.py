@@ -272,8 +272,7 @@ def bring(
             runtimes=admission.trees(plans, runtimes.table().runner),
         )
         ship = replace(ship, release=release)
-    signer = signing.signer(release) if release.signature is not None else None
-    admission.require_welcome(trust, signer, helper.where, helper.state_sentence())
+    admission.require_welcome(trust, signing.signer(release), helper.where, helper.state_sentence())
     session.send(helper, ship, progress, passing=True)
     session.stage(helper, ship, facts, runtimes.table().runner, progress, passing=True)
 

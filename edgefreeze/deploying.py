@@ -123,8 +123,9 @@ def deliver(
         outcome.previous = before.previous
         return outcome
     if request.dry_run:
-        outcome.signer = None if request.sign is None else signing.fingerprint(request.sign)
-        admission.require_welcome(trust, outcome.signer, helper.where, helper.state_sentence())
+        signer = None if request.sign is None else signing.key_of(request.sign)
+        outcome.signer = None if signer is None else signer.fingerprint
+        admission.require_welcome(trust, signer, helper.where, helper.state_sentence())
         progress.note(f"{helper.where} {admission.welcome(trust, outcome.signer)}")
         return outcome
     if request.sign is not None:
@@ -137,8 +138,8 @@ def deliver(
                 runtimes=admission.trees(plans, runtimes.table().runner),
             )
             ship = replace(ship, release=release)
-            outcome.signer = signing.signer(release)
-    admission.require_welcome(trust, outcome.signer, helper.where, helper.state_sentence())
+            outcome.signer = signing.fingerprint(release)
+    admission.require_welcome(trust, signing.signer(release), helper.where, helper.state_sentence())
     with clock("send"):
         _announce(ship, helper, progress)
         outcome.bytes_sent = session.send(helper, ship, progress, request.rate)

@@ -104,6 +104,7 @@ class Trust:
             ],
             "ignored_lines": ignored,
             "folder": self.folder,
+            "only": "" if verification.ssh_keygen() else sshsig.ED25519,
             "verifier": "ssh-keygen" if verification.ssh_keygen() else "own, %s only" % sshsig.ED25519,
         }
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgefreeze.device import sshsig
@@ -133,8 +133,16 @@ def _refused(key: Path, said: str) -> Failure:
     return Failure("sign-key", f"{key} does not sign", expected="an SSH key", found=said)
 
 
-def fingerprint(key: Path) -> str:
-    """The fingerprint of a key to sign with, without signing: nobody is asked for a passphrase or a touch.
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A key that signs: "SHA256:…", and whether it is plain Ed25519, which needs no ssh-keygen to verify."""
+
+    fingerprint: str
+    ed25519: bool
+
+
+def key_of(key: Path) -> Signer:
+    """What a key to sign with is, without signing: nobody is asked for a passphrase or a touch.
 
     Raises Failure sign-key.
     """
@@ -143,7 +151,7 @@ def fingerprint(key: Path) -> str:
     words = done.stdout.decode("utf-8", "replace").split()
     if done.returncode != 0 or len(words) < 2:
         raise _refused(key, clean(done.stderr.decode("utf-8", "replace"), 600))
-    return clean(words[1], 60)
+    return Signer(clean(words[1], 60), words[-1] == "(ED25519)")
 
 
 def signed(release: Release, key: Path, *, sequence: int, runtimes: dict[str, str]) -> Release:
@@ -169,14 +177,21 @@ def sign_folder(folder: Path, key: Path) -> Release:
     return release
 
 
-def signer(release: Release) -> str | None:
-    """The fingerprint of the key that a release's signature says it is by, None where it is unsigned.
+def signer(release: Release) -> Signer | None:
+    """The key that a release's signature says it is by, None where it is unsigned.
 
     Raises Failure bad-manifest where the signature is none.
     """
     if release.signature is None:
         return None
     try:
-        return sshsig.parse_signature(release.signature).key.fingerprint
+        key = sshsig.parse_signature(release.signature).key
     except sshsig.Malformed as error:
         raise Failure("bad-manifest", f"{release.folder}: the release's signature is none: {error}") from None
+    return Signer(key.fingerprint, key.kind == sshsig.ED25519)
+
+
+def fingerprint(release: Release) -> str | None:
+    """The signer's fingerprint, None where it is unsigned. Raises Failure as signer()."""
+    found = signer(release)
+    return None if found is None else found.fingerprint

@@ -46,7 +46,7 @@ def build_fields(built: Built) -> dict[str, Any]:
     return {
         "release": built.release.id,
         "path": str(built.release.folder),
-        "signer": signing.signer(built.release),
+        "signer": signing.fingerprint(built.release),
         "cached": built.cached,
         "artifacts": artifacts,
         "golden": built.conversion.golden.text,
@@ -61,7 +61,7 @@ def print_build(console: Console, built: Built) -> None:
     again = " (nothing changed since an earlier build)" if built.cached else ""
     console.print(f"[bold green]{built.release.folder}[/] is release {short(built.release.id)}{again}.")
     if built.release.signature is not None:
-        console.print(f"Signed by {signing.signer(built.release)}.")
+        console.print(f"Signed by {signing.fingerprint(built.release)}.")
     console.print(f"Golden inputs: {built.conversion.golden.text}.")
     headers, rows = build_rows(built)
     table = new_table(*headers)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from edgefreeze.errors import Failure
+from edgefreeze.release.signing import Signer
 from edgefreeze.ship.plan import RuntimePlan
 from edgefreeze.text import clean
 
@@ -23,16 +24,19 @@ class _Said(msgspec.Struct, frozen=True):
     policy: str
     signers: tuple[_Signer, ...]
     highest: int = 0
+    only: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """Whom a device trusts: its policy ("first-use", "require", "allow-unsigned"), fingerprints with their
-    comments, and the highest sequence of the app that it has run."""
+    comments, the highest sequence of the app that it has run, and the one kind of key that it can verify
+    without an ssh-keygen, "" where it has one."""
 
     policy: str
     signers: dict[str, str]
     highest: int
+    only: str = ""
 
     @classmethod
     def of(cls, value: Any, where: str) -> Trust:
@@ -47,6 +51,7 @@ class Trust:
             policy=clean(said.policy, 40),
             signers={clean(s.fingerprint, 60): clean(s.comment, 100) for s in said.signers[:1000]},
             highest=said.highest,
+            only=clean(said.only, 40),
         )
 
 
@@ -78,16 +83,27 @@ def welcome(trust: Trust, signer: str | None) -> str:
     return "would take the release: its policy allows signers that are not enrolled"
 
 
-def require_welcome(trust: Trust, signer: str | None, where: str, state: str | None) -> None:
-    """Raise Failure untrusted where the device's policy refuses this signer (None: unsigned)."""
-    if trust.policy != "require" or signer in trust.signers:
+def require_welcome(trust: Trust, signer: Signer | None, where: str, state: str | None) -> None:
+    """Raise Failure untrusted where the device cannot verify this signer's signatures, or where its policy
+    refuses the signer (None: unsigned)."""
+    if signer is not None and trust.only and not signer.ed25519:
+        raise Failure(
+            "untrusted",
+            f"{where} has no ssh-keygen, without which it verifies {trust.only} keys alone",
+            expected=f"a signature by an {trust.only} key, or openssh-client on the device",
+            found=f"{signer.fingerprint}, a key of another kind",
+            device_state=state,
+            retry_safe=True,
+            next="the same command with --sign and such a key",
+        )
+    if trust.policy != "require" or (signer is not None and signer.fingerprint in trust.signers):
         return
     known = [f"{fingerprint} {comment}".strip() for fingerprint, comment in trust.signers.items()]
     raise Failure(
         "untrusted",
         f"{where} takes releases only that are signed by a key enrolled there",
         expected="a signature by " + (" or ".join(known) if known else "a key that is enrolled; none is"),
-        found=signer or "no signature",
+        found=signer.fingerprint if signer else "no signature",
         device_state=state,
         retry_safe=True,
         next="the same command with --sign KEY" if signer is None else "edgefreeze trust add KEY.pub",

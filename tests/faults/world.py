@@ -105,7 +105,7 @@ def write_tree(folder: Path) -> RuntimePlan:
         id=sha(canonical(listing)), runtime="litert", folder=folder, files=tuple(files),
         packages={"ai-edge-litert": "2.3.0"},
     )  # fmt: skip
-    choice = Choice(runtime="litert", own=None, package=table().litert[0])
+    choice = Choice(runtime="litert", own=None, package=table().packages("litert")[0])
     return RuntimePlan(choice=choice, tree=tree)
 
 

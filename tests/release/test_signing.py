@@ -34,7 +34,7 @@ def test_the_envelope_is_signed_with_sequence_and_runtimes(
     (tmp_path / "v").mkdir()
     for program in (ssh_keygen(), None):
         found = require_signed(made.envelope_text.encode(), made.signature, str(tmp_path / "v"), program)
-        assert found.key.fingerprint == alice.fingerprint == signing.signer(made)
+        assert found.key.fingerprint == alice.fingerprint == signing.fingerprint(made)
     # Signed again without runtimes, the old ones are gone.
     assert "runtimes" not in json.loads(
         signing.signed(made, alice.file, sequence=42, runtimes={}).envelope_text
@@ -45,15 +45,15 @@ def test_a_folder_keeps_its_signature(folder: Path, alice: Key) -> None:
     made = signing.sign_folder(folder, alice.file)
     again = manifest.load(folder)
     assert (again.signature, again.envelope_text) == (made.signature, made.envelope_text)
-    assert signing.signer(again) == alice.fingerprint
+    assert signing.fingerprint(again) == alice.fingerprint
     assert json.loads(again.envelope_text)["sequence"] > 1_700_000_000
 
 
 def test_an_unsigned_release_has_no_signer(release: Release, folder: Path) -> None:
-    assert signing.signer(release) is None
+    assert signing.fingerprint(release) is None
     (folder / "envelope.sig").write_text("nonsense")
     with pytest.raises(Failure) as caught:
-        signing.signer(manifest.load(folder))
+        signing.fingerprint(manifest.load(folder))
     assert caught.value.code == "bad-manifest"
 
 
@@ -90,7 +90,7 @@ def test_a_key_in_the_agent_signs_by_its_public_part(
     subprocess.run(["ssh-add", "-q", str(key.file)], check=True, capture_output=True)
     key.file.unlink()
     made = signing.signed(release, key.public, sequence=1, runtimes={})
-    assert signing.signer(made) == key.fingerprint
+    assert signing.fingerprint(made) == key.fingerprint
     # Forgotten by the agent, it does not.
     subprocess.run(["ssh-add", "-q", "-D"], check=True, capture_output=True)
     with pytest.raises(Failure) as caught:

@@ -88,7 +88,7 @@ def test_what_the_device_would_refuse_is_said_as_the_deployment_says_it(
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "secret", "-N", "", "-f", str(mallory)], check=True)
     site.key = mallory
     assert said[True] == refused(site, sign=True)
-    assert said[True][4] == signing.fingerprint(mallory)
+    assert said[True][4] == signing.key_of(mallory).fingerprint
 
 
 @pytest.mark.process
@@ -123,19 +123,37 @@ def test_what_the_device_would_take_is_said_with_the_reason(
 def test_who_is_refused_has_no_reason_to_be_taken(policy: str, signer: str | None) -> None:
     trust = Trust(policy=policy, signers={} if policy == "first-use" else {"SHA256:a": "alice"}, highest=5)
     taken = policy != "require" or signer == "SHA256:a"
+    by = None if signer is None else signing.Signer(signer, ed25519=False)
     if not taken:
         with pytest.raises(Failure, match="signed by a key enrolled"):
-            require_welcome(trust, signer, "cam1", None)
+            require_welcome(trust, by, "cam1", None)
         return
-    require_welcome(trust, signer, "cam1", None)
+    require_welcome(trust, by, "cam1", None)
     said = welcome(trust, signer)
     assert ("enrol " in said) == (policy == "first-use" and signer is not None)
     assert ("not signed" in said) == (signer is None)
+
+
+def test_a_device_without_ssh_keygen_takes_one_kind_of_key() -> None:
+    trust = Trust(policy="require", signers={"SHA256:a": "alice"}, highest=5, only="ssh-ed25519")
+    require_welcome(trust, signing.Signer("SHA256:a", ed25519=True), "cam1", None)
+    with pytest.raises(Failure, match="has no ssh-keygen, without which it verifies ssh-ed25519 keys alone"):
+        require_welcome(trust, signing.Signer("SHA256:a", ed25519=False), "cam1", None)
+
+
+@pytest.mark.parametrize(("kind", "plain"), [("ed25519", True), ("ecdsa", False), ("rsa", False)])
+@pytest.mark.process
+def test_the_kind_of_a_key_is_known_before_it_signs(kind: str, plain: bool, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-C", "me (ED25519)", "-N", "", "-f", key], check=True)
+    found = signing.key_of(key)
+    assert found.ed25519 is plain
+    assert found.fingerprint.startswith("SHA256:")
 
 
 @pytest.mark.process
 def test_a_fingerprint_of_what_is_no_key(tmp_path: Path) -> None:
     (tmp_path / "none").write_text("no key\n")
     with pytest.raises(Failure) as caught:
-        signing.fingerprint(tmp_path / "none")
+        signing.key_of(tmp_path / "none")
     assert (caught.value.code, caught.value.exit_status) == ("sign-key", 3)
