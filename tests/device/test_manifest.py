@@ -193,3 +193,31 @@ def test_an_artifact_is_found_by_its_name() -> None:
 def test_an_artifact_is_called_by_its_format_and_what_is_not_fp32() -> None:
     assert manifest.key(artifact("tflite")) == "tflite"
     assert manifest.key(artifact("tflite", "int8")) == "tflite:int8"
+
+
+def tensor(**more: Any) -> dict[str, Any]:
+    return {"name": "x", "tensor": "x:0", "dtype": "float32", "shape": [None, 3], **more}
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("runtime", "a" * 32, "a" * 33),
+        ("inputs", [tensor(shape=[-1])], [tensor(shape=[-2])]),
+        ("inputs", [tensor(shape=[1] * 32)], [tensor(shape=[1] * 33)]),
+        ("inputs", [tensor(name="x" * 512)], [tensor(name="x" * 513)]),
+        ("inputs", [tensor()] * 1000, [tensor()] * 1001),
+        ("outputs", [tensor(shape=None)] * 1000, [tensor()] * 1001),
+        ("init_ops", ["x"] * 1000, ["x"] * 1001),
+        ("tolerance", 0, -0.1),
+        ("tolerance", 1e6, 1e6 + 0.5),
+        ("tolerances", {"y": 0}, {"y": -0.1}),
+        ("tolerances", {"y": 1e6}, {"y": 1e6 + 0.5}),
+        ("providers", ["a"] * 10, ["a"] * 11),
+    ],
+)
+def test_what_an_artifact_says_of_itself_has_bounds(field: str, good: Any, bad: Any) -> None:
+    taken = changed(lambda m: m["artifacts"][0].update({field: good}))
+    assert manifest.parse_manifest(taken)["artifacts"][0][field] == good
+    error = refusal(manifest.parse_manifest, changed(lambda m: m["artifacts"][0].update({field: bad})))
+    assert error.more["field"].startswith(f"manifest.artifacts[0].{field}")
