@@ -339,3 +339,31 @@ def test_a_rhythm_is_its_step_and_one_beat_may_be_missed(start: int, every: int)
     for places in (beats[:3], beats[: len(beats) // 2]):
         found = outliers(spiked(200, places))
         assert found is None or found.every is None
+
+
+@pytest.mark.parametrize(("low", "high", "invalid"), [
+    (0.96, 1.3, False), (0.77, 1.04, False), (0.77, 1.3, True), (0.93, 1.08, False),
+])  # fmt: skip
+def test_it_is_noisy_where_the_interval_reaches_far_to_both_sides(
+    low: float, high: float, invalid: bool
+) -> None:
+    """Rounds of two ratios: the interval of their median reaches from the one to the other."""
+    base = [[10_000_000]] * 20
+    other = [[int(1e7 * (low if i % 2 else high))] for i in range(20)]
+    found = compare("a", "b", base, other, seed=1)
+    assert found.interval == (pytest.approx(low), pytest.approx(high))
+    assert found.verdict == ("invalid" if invalid else "no difference shown")
+
+
+def test_half_a_percent_is_left_out_at_each_end() -> None:
+    """Of 20 rounds that differ by a step each, resampled: the expanded interval, at 0.005 and 0.995."""
+    other = [[int(1e7 * math.exp(0.01 * (i - 9.5)))] for i in range(20)]
+    found = compare("a", "b", [[10_000_000]] * 20, other, seed=3)
+    assert found.interval is not None
+    draws = np.random.default_rng(9).integers(0, 20, (200_000, 20))
+    medians = np.median(0.01 * (draws - 9.5), axis=1)
+    tail = expanded_tail(0.005, 20)
+    for end, q in zip(found.interval, (tail, 1 - tail), strict=True):
+        assert math.log(end) == pytest.approx(np.quantile(medians, q), abs=0.006)
+    wider = np.quantile(medians, 0.02)
+    assert math.log(found.interval[0]) < wider - 0.006
