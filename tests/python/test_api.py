@@ -35,7 +35,7 @@ EVIL = "<script>alert(1)</script>\x1b[31m&"
 COMMANDS = ("freeze", "build", "verify", "inspect", "deploy", "bench", "run", "status", "history", "rollback")
 RENAMED = {
     "host": "device", "targets_folder": "targets", "no_bench": "bench", "no_cache": "cache", "no_verify": "verify",
-    "required": "require", "b": "against", "format_name": "format",
+    "required": "require", "b": "against", "format_name": "format", "batches": "batch",
 }  # fmt: skip
 IN_INSPECT = {"wanted": "target"}
 IN_RUN = {"source": "inputs", "result": None}
