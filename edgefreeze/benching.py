@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from edgefreeze.benchmark.plan import Effort, entrants_of
 from edgefreeze.benchmark.result import About, DuelResult
 from edgefreeze.building import Wish
 from edgefreeze.conversion import Options
-from edgefreeze.deployment import Ask, weights, who
+from edgefreeze.deployment import Ask, signed_for, weights, who
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.progress import Progress
@@ -265,12 +264,7 @@ def bring(
     check_space(ship, facts, request.target.limits.keep_free_mb, helper.where)
     _, trust = session.open_app(helper, release.manifest["app"], who())
     if request.sign is not None:
-        release = signing.signed(
-            release,
-            request.sign,
-            sequence=admission.next_sequence(trust, now_s=int(time.time())),
-            runtimes=admission.trees(plans, runtimes.table().runner),
-        )
+        release = signed_for(trust, release, request.sign, plans)
         ship = replace(ship, release=release)
     admission.require_welcome(trust, signing.signer(release), helper.where, helper.state_sentence())
     session.send(helper, ship, progress, passing=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,6 +30,7 @@ from edgefreeze.deployment import (
     Request,
     begun,
     proved_there,
+    signed_for,
     unverified_of,
     weights,
     who,
@@ -131,12 +131,7 @@ def deliver(
     if request.sign is not None:
         with clock("sign"):
             progress.step("sign", signing.announcement(request.sign))
-            release = signing.signed(
-                release,
-                request.sign,
-                sequence=admission.next_sequence(trust, now_s=int(time.time())),
-                runtimes=admission.trees(plans, runtimes.table().runner),
-            )
+            release = signed_for(trust, release, request.sign, plans)
             ship = replace(ship, release=release)
             outcome.signer = signing.fingerprint(release)
     admission.require_welcome(trust, signing.signer(release), helper.where, helper.state_sentence())

@@ -19,7 +19,10 @@ from edgefreeze.benchmark.result import DuelResult
 from edgefreeze.building import Built, Wish
 from edgefreeze.conversion import Options
 from edgefreeze.inventory import Device, Service
+from edgefreeze.release import signing
 from edgefreeze.release.manifest import Release
+from edgefreeze.ship import admission
+from edgefreeze.ship.admission import Trust
 from edgefreeze.ship.plan import RuntimePlan, ShipPlan
 from edgefreeze.ship.session import SelfTest
 from edgefreeze.shown import Shown
@@ -128,6 +131,17 @@ def _packages(runtime: RuntimePlan) -> str:
     tree, name = runtime.tree, runtime.choice.package.package
     brought = f"{name} {tree.packages.get(name, '?')}, {size(tree.bytes)}, tree {short(tree.id)}"
     return f"{runtime.choice.here} of the device; {brought}" if runtime.choice.here else brought
+
+
+def signed_for(trust: Trust, release: Release, key: Path, plans: tuple[RuntimePlan, ...]) -> Release:
+    """The release signed for a device, with a sequence beyond what that has seen, and the runtimes that go
+    there. Raises Failure as signing.sign()."""
+    return signing.signed(
+        release,
+        key,
+        sequence=admission.next_sequence(trust, now_s=int(time.time())),
+        runtimes=admission.trees(plans, runtimes.table().runner),
+    )
 
 
 def who() -> str:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-from edgefreeze import deploying
+from edgefreeze import deployment
 
 from . import connection, filesystems
 from .cases import Attempt, Case, Kind, impatient, linking_copy, shipped
@@ -181,9 +181,9 @@ def _clock(case: Case, site: Site) -> Attempt:
     last for decades; host: this machine's clock is wrong while it signs."""
     what, number = case.place.split("/")
     if what == "host":
-        real = deploying.time
-        deploying.time = SimpleNamespace(time=lambda: HOST_CLOCKS[int(number)], monotonic=time.monotonic)  # type: ignore[assignment]
-        site.stack.callback(setattr, deploying, "time", real)
+        real = deployment.time
+        deployment.time = SimpleNamespace(time=lambda: HOST_CLOCKS[int(number)], monotonic=time.monotonic)  # type: ignore[assignment]
+        site.stack.callback(setattr, deployment, "time", real)
     else:
         fake = f"LD_PRELOAD={faketime()} FAKETIME='{CLOCKS[int(number)]}'"
         site.python = wrapper(site, f'exec env {fake} {sys.executable} "$@"')
