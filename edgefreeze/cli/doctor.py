@@ -48,7 +48,7 @@ def command(
     deployment, and 0 where there are warnings only. With --emulate no device is needed: the packages that the
     target's boards would get run on their CPU model, so that illegal instructions are found on the desk.
     """
-    from edgefreeze import targets
+    from edgefreeze import project, targets
     from edgefreeze.cli.progress import show
     from edgefreeze.doctor import emulate, examine
     from edgefreeze.errors import Failure
@@ -63,7 +63,8 @@ def command(
                     next="mmdebstrap --architectures=arm64 --variant=apt --include=python3 bookworm DIR",
                 )
             target = targets.load(emulated, where.folders)
-            _tell(emulate.doctor(target, sysroot, progress), f"emulated {target.name}", target, as_json)
+            found = emulate.doctor(target, sysroot, progress, project.sources(where.config))
+            _tell(found, f"emulated {target.name}", target, as_json)
             return
         known = tuple(
             targets.read(file, where.folders).target for file in targets.names(where.folders).values()

@@ -98,8 +98,11 @@ class Board:
             ) from None
 
 
-def doctor(target: Target, sysroot: Path, progress: Progress) -> tuple[Finding, ...]:
-    """Findings of a target's runtimes under emulation. Raises Failure as Board() does, runtime-fetch."""
+def doctor(
+    target: Target, sysroot: Path, progress: Progress, sources: runtimes.Sources | None = None
+) -> tuple[Finding, ...]:
+    """Findings of a target's runtimes under emulation; their packages come from `sources`, as a board's do.
+    Raises Failure as Board() does, runtime-fetch."""
     with tempfile.TemporaryDirectory(prefix="edgefreeze-emulate-") as scratch:
         board = Board(target, sysroot.resolve(), Path(scratch))
         progress.step("probe", f"starting the emulated {board.cpu}")
@@ -113,15 +116,21 @@ def doctor(target: Target, sysroot: Path, progress: Progress) -> tuple[Finding, 
             except Failure as failure:
                 seen.append(Emulated(runtime=name, package=None, reason=failure.expected or failure.message))
                 continue
-            seen.append(run(board, choice, facts, progress))
+            seen.append(run(board, choice, facts, progress, sources))
         return emulation.findings(board.cpu, facts, tuple(seen))
 
 
-def run(board: Board, choice: Choice, facts: DeviceFacts, progress: Progress) -> Emulated:
+def run(
+    board: Board,
+    choice: Choice,
+    facts: DeviceFacts,
+    progress: Progress,
+    sources: runtimes.Sources | None = None,
+) -> Emulated:
     """A runtime's packages on both models of the CPU. Raises Failure runtime-fetch."""
     tiny = proof.models()[choice.runtime]
     progress.step("runtime", f"putting {choice.requirement[0]} together")
-    tree = runtimes.fetch(choice, facts)
+    tree = runtimes.fetch(choice, facts, sources)
     assert choice.package is not None
     package = f"{choice.package.package} {tree.packages.get(choice.package.package, '')}".strip()
     progress.step("selftest", f"running {package} on {board.cpu}")
