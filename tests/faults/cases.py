@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgefreeze.errors import Failure
 from edgefreeze.transport import client, ssh
 
@@ -135,6 +137,10 @@ def run(world: World, kind: Kind, case: Case, scratch: Path) -> Result:
 
 
 def _plain(site: Site) -> None:
+    """The same again, with the deadlines of every day: that this machine is busy is no fault of the ship's."""
+    site.program = "true"
+    if site.service is not None:
+        site.service = msgspec.structs.replace(site.service, restart_timeout_s=30.0, deadline_s=30.0)
     site.python, site.over_ssh = site.plain_python, False
     try:
         site.ship()
