@@ -59,12 +59,11 @@ def _change(device: Device, op: str, args: dict[str, Any], ask: Ask) -> dict[str
 
 def _shown(helper: Helper, device: Device, found: dict[str, Any]) -> dict[str, Any]:
     trust = Trust.of(found, helper.where)
-    ignored = found.get("ignored_lines")
     return {
         "device": device.name,
         "policy": trust.policy,
         "signers": [{"fingerprint": f, "comment": c} for f, c in trust.signers.items()],
-        "ignored_lines": ignored if isinstance(ignored, int) else None,
+        "ignored_lines": trust.ignored_lines,
         "verifier": text(found.get("verifier"), 60),
         "folder": text(found.get("folder"), 1024),
         "entries": events(entries(helper, found, "entries")),

@@ -35,8 +35,17 @@ def change_over(app: App, release: str, plan: service.Plan, event: Event, **acti
     """
     app.releases.keep_service(release, plan)
     watcher = _start_watcher(app, release, service.longest_s(plan) + MARGIN_S)
-    if not app.activate(release, trial=True, **activation):
-        return False
+    try:
+        return app.activate(release, trial=True, **activation) and _kept(app, release, plan, event)
+    finally:
+        # Nothing is on trial: it has nothing left to watch. Whoever is killed before this leaves it at work.
+        if app.memory.read()["phase"] != state.TRIAL:
+            watcher.kill()
+            watcher.wait()
+
+
+def _kept(app: App, release: str, plan: service.Plan, event: Event) -> bool:
+    """Tell the service of the release on trial, look whether it is well, commit. Raises as change_over."""
     try:
         event({"kind": "service", "step": "hook"})
         service.tell(plan, app.told(release))
@@ -56,7 +65,6 @@ def change_over(app: App, release: str, plan: service.Plan, event: Event, **acti
             ) from None
         raise
     app.confirm()
-    watcher.poll()
     return True
 
 

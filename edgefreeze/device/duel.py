@@ -19,7 +19,6 @@ Events, beside "heartbeat"; times are of CLOCK_MONOTONIC, `at_ns` since the duel
 import os
 import time
 from functools import partial
-from statistics import median
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from edgefreeze.device import checks, manifest, probe, readings, sensors
@@ -240,6 +239,8 @@ class Duel:
         warmup = self._plan["warmup"]
         if not warmup["samples"] and not warmup["seconds"]:
             return
+        from statistics import median  # not at the top: a helper that measures nothing starts without it
+
         samples: List[int] = []
         middles: List[float] = []
         stable = False

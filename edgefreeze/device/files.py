@@ -128,7 +128,12 @@ def write_all(fd: int, data: bytes) -> None:
 
 def write_json(path: str, value: Any) -> None:
     """Replace the file at path by a JSON value, durably."""
-    write_durably(path, json.dumps(value, indent=1, sort_keys=True).encode("utf-8") + b"\n")
+    write_durably(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """A JSON value as it stands in the device's files."""
+    return json.dumps(value, indent=1, sort_keys=True).encode("utf-8") + b"\n"
 
 
 def read_bytes(path: str, limit: int = 64 << 20) -> bytes:

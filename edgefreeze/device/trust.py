@@ -3,6 +3,7 @@
     trust/allowed_signers   OpenSSH's allowed_signers, one key a line
     trust/policy.json       {"schema": 1, "unsigned": "refuse" or "allow"}, once somebody has decided
     trust/sequences.json    for each app the highest sequence of a signed release that became active
+    trust/copies.json       the three as they were written, against a bit that flips (copied.py)
     trust/history.jsonl     who changed any of it
 
 While nobody has decided anything, unsigned releases are taken, and the first signed one that comes over a
@@ -18,12 +19,14 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from edgefreeze.device import checks, files, sshsig, state, verification
+from edgefreeze.device.copied import Copied
 from edgefreeze.device.errors import DeviceError, storage
 from edgefreeze.device.verification import untrusted
 
 FIRST_USE, REQUIRE, ALLOW = "first-use", "require", "allow-unsigned"
 MAX_SIGNERS = 1000
 _LOCK_S = 10.0
+_SIGNERS, _POLICY, _SEQUENCES = "allowed_signers", "policy.json", "sequences.json"
 _LINE = re.compile(r'\S+(?: namespaces="%s")? (\S+ \S+(?: .*)?)' % re.escape(sshsig.NAMESPACE))
 _UNSIGNED = {REQUIRE: "refuse", ALLOW: "allow"}
 _check_policy = checks.record(
@@ -53,22 +56,23 @@ class Trust:
     def __init__(self, root: str) -> None:
         self._root = root
         self.folder = os.path.join(root, "trust")
-        self._signers = os.path.join(self.folder, "allowed_signers")
-        self._policy = os.path.join(self.folder, "policy.json")
-        self._sequences = os.path.join(self.folder, "sequences.json")
+        self._files = Copied(self.folder, (_SIGNERS, _POLICY, _SEQUENCES))
         self._memory = state.Memory(self.folder)
 
     # --- what holds
 
     def policy(self) -> str:
         """FIRST_USE, REQUIRE or ALLOW. A file that is there and cannot be read is REQUIRE."""
-        if not os.path.lexists(self._policy):
-            return REQUIRE if os.path.lexists(self._signers) else FIRST_USE
+        if not self._there(_POLICY):
+            return REQUIRE if self._there(_SIGNERS) else FIRST_USE
         try:
-            decided = files.read_json(self._policy, _check_policy, 4096)["unsigned"]
+            decided = files.parse_json(self._files.read(_POLICY, 4096), _check_policy, _POLICY)["unsigned"]
         except (OSError, checks.Invalid):
             return REQUIRE
         return ALLOW if decided == _UNSIGNED[ALLOW] else REQUIRE
+
+    def _there(self, name: str) -> bool:
+        return os.path.lexists(self._files.path(name))
 
     def signers(self) -> List[Signer]:
         """The enrolled keys. A line that is not of the form that we write enrols nobody."""
@@ -77,9 +81,9 @@ class Trust:
     def _read_signers(self) -> Tuple[List[Signer], int]:
         """(the keys, how many lines could not be read)."""
         try:
-            text = files.read_bytes(self._signers, 4 << 20).decode("utf-8", "replace")
+            text = self._files.read(_SIGNERS).decode("utf-8", "replace")
         except (OSError, checks.Invalid):
-            return [], 1 if os.path.lexists(self._signers) else 0
+            return [], 1 if self._there(_SIGNERS) else 0
         found: Dict[bytes, Signer] = {}
         ignored = 0
         for line in text.splitlines():
@@ -168,7 +172,9 @@ class Trust:
 
     def _read_sequences(self) -> Dict[str, int]:
         try:
-            found: Dict[str, int] = files.read_json(self._sequences, _check_sequences)
+            found: Dict[str, int] = files.parse_json(
+                self._files.read(_SEQUENCES), _check_sequences, _SEQUENCES
+            )
         except (OSError, checks.Invalid):
             return {}
         return found
@@ -189,7 +195,7 @@ class Trust:
         with self._changing():
             known = self._read_sequences()
             if sequence > known.get(app, 0):
-                files.write_json(self._sequences, dict(known, **{app: sequence}))
+                self._files.write(_SEQUENCES, files.json_bytes(dict(known, **{app: sequence})))
 
     # --- changing the policy: the log first, so that a cut in between hides no change of who is trusted
 
@@ -240,6 +246,8 @@ class Trust:
             try:
                 _lock(fd)
                 files.remove_unfinished(self.folder)
+                for name in self._files.mend():
+                    self._memory.log("mended", None, None, "this device", "a bit of %s had flipped" % name)
                 yield
             finally:
                 os.close(fd)
@@ -249,10 +257,10 @@ class Trust:
             ('signer namespaces="%s" %s %s' % (sshsig.NAMESPACE, s.key.text, s.comment)).rstrip() + "\n"
             for s in signers
         ]
-        files.write_durably(self._signers, "".join(lines).encode("utf-8"))
+        self._files.write(_SIGNERS, "".join(lines).encode("utf-8"))
 
     def _write_policy(self, policy: str) -> None:
-        files.write_json(self._policy, {"schema": 1, "unsigned": _UNSIGNED[policy]})
+        self._files.write(_POLICY, files.json_bytes({"schema": 1, "unsigned": _UNSIGNED[policy]}))
 
 
 def _lock(fd: int) -> None:

@@ -25,18 +25,20 @@ class _Said(msgspec.Struct, frozen=True):
     signers: tuple[_Signer, ...]
     highest: int = 0
     only: str = ""
+    ignored_lines: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """Whom a device trusts: its policy ("first-use", "require", "allow-unsigned"), fingerprints with their
     comments, the highest sequence of the app that it has run, and the one kind of key that it can verify
-    without an ssh-keygen, "" where it has one."""
+    without an ssh-keygen, "" where it has one; and how many lines of its list of signers it cannot read."""
 
     policy: str
     signers: dict[str, str]
     highest: int
     only: str = ""
+    ignored_lines: int = 0
 
     @classmethod
     def of(cls, value: Any, where: str) -> Trust:
@@ -52,6 +54,7 @@ class Trust:
             signers={clean(s.fingerprint, 60): clean(s.comment, 100) for s in said.signers[:1000]},
             highest=said.highest,
             only=clean(said.only, 40),
+            ignored_lines=said.ignored_lines,
         )
 
 
@@ -99,11 +102,16 @@ def require_welcome(trust: Trust, signer: Signer | None, where: str, state: str 
     if trust.policy != "require" or (signer is not None and signer.fingerprint in trust.signers):
         return
     known = [f"{fingerprint} {comment}".strip() for fingerprint, comment in trust.signers.items()]
+    unread = (
+        f"; lines of its allowed_signers that cannot be read: {trust.ignored_lines}"
+        if trust.ignored_lines
+        else ""
+    )
     raise Failure(
         "untrusted",
         f"{where} takes releases only that are signed by a key enrolled there",
         expected="a signature by " + (" or ".join(known) if known else "a key that is enrolled; none is"),
-        found=signer.fingerprint if signer else "no signature",
+        found=(signer.fingerprint if signer else "no signature") + unread,
         device_state=state,
         retry_safe=True,
         next="the same command with --sign KEY" if signer is None else "edgefreeze trust add KEY.pub",

@@ -63,23 +63,30 @@ try:
             say(json.dumps({"error": "digest-mismatch", "text": "the helper arrived damaged"}))
             sys.exit(1)
         part = "%s.%d.part" % (path, os.getpid())
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(part, path)
+        try:
+            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(part, path)
+        except OSError:
+            try:
+                os.unlink(part)
+            except OSError:
+                pass
+            raise
         fd = os.open(folder, os.O_RDONLY)
         os.fsync(fd)
         os.close(fd)
-        for name in os.listdir(folder):
-            if name.endswith(".part"):
-                try:
-                    os.kill(int(name.split(".")[-2]), 0)
-                except ProcessLookupError:
-                    os.unlink(os.path.join(folder, name))
-                except OSError:
-                    pass
+    for name in os.listdir(folder):
+        if name.endswith(".part"):
+            try:
+                os.kill(int(name.split(".")[-2]), 0)
+            except ProcessLookupError:
+                os.unlink(os.path.join(folder, name))
+            except OSError:
+                pass
 except (OSError, KeyError, ValueError) as error:
     full = getattr(error, "errno", None) in (28, 122)
     code = "disk-space" if full else "store-io"

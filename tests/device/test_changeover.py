@@ -281,8 +281,22 @@ def test_the_watcher_leaves_what_was_confirmed_alone(
 ) -> None:
     helper, _, two = staged(start, made, hook)
     switch(helper, two, restart=hook)
-    until(lambda: not watchers(root), 20)
+    assert not watchers(root)  # what is confirmed needs none
     assert look.current(root) == two.id
+
+
+def test_no_watcher_stays_where_nothing_is_on_trial(
+    start: Any, made: Any, hook: list[str], root: Path, tmp_path: Path
+) -> None:
+    helper, one, two = staged(start, made, hook)
+    broken = [script(tmp_path / "broken", "exit 3\n")]
+    assert helper.refuse("activate", ask(two, restart=broken))["code"] == "hook-failed"
+    assert not watchers(root)
+    switch(helper, one, restart=hook)  # is active already
+    assert not watchers(root)
+    untested = made(content=b"three")
+    assert helper.refuse("activate", ask(untested, restart=hook))["code"] == "no-release"
+    assert not watchers(root)
 
 
 def test_a_connection_lost_on_trial_goes_back_at_once(

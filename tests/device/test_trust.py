@@ -305,6 +305,28 @@ def test_what_cannot_be_read_trusts_nobody(
     helper.ask("stage", args(release, alice))
 
 
+@pytest.mark.parametrize("name", ["allowed_signers", "policy.json", "sequences.json"])
+def test_a_bit_that_flips_shuts_nobody_out_and_lets_nobody_in(
+    start: Any, root: Path, made: Any, alice: Key, mallory: Key, name: str
+) -> None:
+    helper, first, second = start(), made(), made(content=b"m2")
+    opened(helper, first)
+    helper.ask("stage", args(first, alice, sequence=1_764_500_000))
+    activate(helper, first)
+    file = root / "trust" / name
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :])
+    known = opened(helper, second)["trust"]
+    assert (known["policy"], known["highest"]) == ("require", 1_764_500_000)
+    assert [s["fingerprint"] for s in known["signers"]] == [alice.fingerprint]
+    assert helper.refuse("stage", args(second, mallory, sequence=1_764_500_001))["code"] == "untrusted"
+    helper.ask("stage", args(second, alice, sequence=1_764_500_000))
+    activate(helper, second)
+    assert file.read_bytes() == whole
+    assert [e["event"] for e in helper.ask("trust")["entries"]] == ["signer-enrolled", "mended"]
+
+
 def test_a_comment_cannot_become_a_line_of_its_own(start: Any, root: Path, alice: Key) -> None:
     helper = start()
     key = " ".join(alice.line.split()[:2])

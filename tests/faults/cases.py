@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ from edgefreeze.transport import client, ssh
 from . import check
 from .world import SECRET, Site, Variant, World
 
+_numbers = itertools.count()
 LIMIT_S = 90
 """A case that takes longer has found something."""
 
@@ -109,7 +111,8 @@ def shipped(site: Site, **how: Any) -> Failure | None:
 def run(world: World, kind: Kind, case: Case, scratch: Path) -> Result:
     """One case from start to end."""
     started = time.monotonic()
-    folder = scratch / f"case-{os.getpid()}"
+    # Of its own: what a case before has left must not be taken for this one's.
+    folder = scratch / f"case-{os.getpid()}-{next(_numbers)}"
     folder.mkdir(parents=True)
     variant = Variant.of(case.seed)
     shutil.copytree(world.base(variant), folder / "device", symlinks=True, copy_function=linking_copy())

@@ -21,7 +21,7 @@ BUDGET = 256 * 1024
 LEAVES_S = 20.0
 """A helper whose host is gone has left after so long."""
 NOT_THERE = {"unreachable", "auth-failed", "host-key-unknown", "host-key-changed", "host-key-revoked"}
-TRUST = ("allowed_signers", "policy.json", "sequences.json", "history.jsonl", "lock")
+TRUST = ("allowed_signers", "policy.json", "sequences.json", "copies.json", "history.jsonl", "lock")
 
 
 class Broken(AssertionError):

@@ -73,7 +73,7 @@ def _state(data: bytes) -> None:
 def _trusted(data: bytes) -> None:
     """Policy, signers, sequences: what cannot be read trusts nobody."""
     (_folder() / "trust").mkdir(exist_ok=True)
-    for name in ("policy.json", "allowed_signers", "sequences.json"):
+    for name in ("policy.json", "allowed_signers", "sequences.json", "copies.json"):
         (_folder() / "trust" / name).write_bytes(data)
     known = trust.Trust(str(_folder()))
     assert known.policy() in (trust.REQUIRE, trust.ALLOW)

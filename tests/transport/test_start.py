@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -47,6 +48,29 @@ def test_the_second_start_runs_the_bytecode_of_the_first(tmp_path: Path, version
     assert (first, second, again) == (False, True, kept)
     assert kept.stat().st_mtime_ns == written
     assert not list((tmp_path / "helper").glob("*.part"))
+
+
+def test_a_helper_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.write_text(f'#!/bin/sh\nulimit -f 8\nexec {sys.executable} "$@"\n')
+    small.chmod(0o755)
+    root = tmp_path / "root"
+    with pytest.raises(Failure) as raised, client.connect(device(root, str(small))):
+        pass
+    assert raised.value.code == "store-io"
+    assert "File too large" in str(raised.value)
+    assert not list((root / "helper").iterdir())
+
+
+def test_what_a_bootstrap_left_that_was_killed_goes_with_the_next_start(tmp_path: Path) -> None:
+    left_by(tmp_path)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, written = (tmp_path / f"helper/{'0' * 64}.pyz.{pid}.part" for pid in (ended.pid, os.getpid()))
+    for file in (left, written):
+        file.write_bytes(b"half")
+    left_by(tmp_path)
+    assert (left.exists(), written.exists()) == (False, True)  # somebody may be writing the other
 
 
 def test_damaged_bytecode_is_not_executed_but_written_anew(tmp_path: Path) -> None:
