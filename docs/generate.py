@@ -10,7 +10,6 @@ All else in those files is written by hand.
 from __future__ import annotations
 
 import ast
-import dataclasses
 import functools
 import importlib.util
 import inspect
@@ -27,30 +26,14 @@ from msgspec import inspect as kinds
 
 import edgefreeze
 from edgefreeze import (
-    benching,
-    devices,
     errors,
     inventory,
-    operate,
-    packing,
     runtimes,
     schemas,
     targets,
-    trust,
 )
-from edgefreeze.benchmark.comparing import Compared
-from edgefreeze.benchmark.result import DuelResult
-from edgefreeze.bug_report import BugReport
 from edgefreeze.cli.main import cli
-from edgefreeze.deployment import Deployment
-from edgefreeze.difference.bisecting import Bisection
-from edgefreeze.difference.verifying import Comparison
-from edgefreeze.exporting import Exported
 from edgefreeze.formats import FORMATS
-from edgefreeze.freezing import Frozen
-from edgefreeze.inspection.report import Inspection
-from edgefreeze.preparing import Preparation
-from edgefreeze.report import text as reports
 
 FOLDER = Path(__file__).resolve().parent
 PACKAGE = Path(edgefreeze.__file__).resolve().parent
@@ -94,7 +77,7 @@ def _commands() -> str:
         parts.append(table(("option", "value", "meaning"), [_option(o, context) for o in options]))
         if examples := list(_examples(command.epilog or "")):
             parts.append("```sh\n" + "\n".join(examples) + "\n```\n")
-        if fields := JSON_FIELDS[name]:
+        if fields := json_fields(name):
             parts.append(f"`--json`: {', '.join(f'`{field}`' for field in fields)}\n")
     return "\n".join(parts)
 
@@ -121,105 +104,72 @@ def _examples(epilog: str) -> Iterator[str]:
             yield f"{match[1]}  # {match[2]}" if match[2] else match[1]
 
 
-def _returned(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The keys of the dict that a function returns at its end."""
-    tree = ast.parse(inspect.getsource(function))
-    last = [n for n in ast.walk(tree) if isinstance(n, ast.Return) and isinstance(n.value, ast.Dict)][-1]
-    assert isinstance(last.value, ast.Dict)
-    return tuple(key.value for key in last.value.keys if isinstance(key, ast.Constant))
-
-
-JSON_FIELDS: dict[str, tuple[str, ...]] = {
-    "edgefreeze series": (),
-    "edgefreeze init": ("path", "app", "target", "model"),
-    "edgefreeze doctor": ("device", "target", "checks"),
-    "edgefreeze deploy": tuple(f.name for f in dataclasses.fields(Deployment)),
-    "edgefreeze prepare": (*(f.name for f in dataclasses.fields(Preparation)), "bytes_sent", "bytes_needed"),
-    "edgefreeze build": _returned(reports.build_fields),
-    "edgefreeze export": tuple(f.name for f in dataclasses.fields(Exported)),
-    "edgefreeze freeze": tuple(f.name for f in dataclasses.fields(Frozen)),
-    "edgefreeze inspect": (*(f.name for f in dataclasses.fields(Inspection)), "written"),
-    "edgefreeze verify": tuple(f.name for f in dataclasses.fields(Comparison)),
-    "edgefreeze bisect": tuple(f.name for f in dataclasses.fields(Bisection)),
-    "edgefreeze devices list": _returned(devices.listing),
-    "edgefreeze devices add": _returned(devices.add),
-    "edgefreeze devices remove": _returned(devices.remove),
-    "edgefreeze devices discover": _returned(devices.discover),
-    "edgefreeze device recover-at-boot": _returned(devices.recover_at_boot),
-    "edgefreeze device purge": _returned(devices.purge),
-    "edgefreeze bench": (*_returned(benching.fields), *(f.name for f in dataclasses.fields(DuelResult)[1:])),
-    "edgefreeze compare": tuple(f.name for f in dataclasses.fields(Compared)),
-    "edgefreeze results list": ("results",),
-    "edgefreeze results show": ("result",),
-    "edgefreeze results export": ("to", "path", "text"),
-    "edgefreeze results recover": ("results",),
-    "edgefreeze completion": ("shell", "script"),
-    "edgefreeze bug-report": tuple(f.name for f in dataclasses.fields(BugReport)),
-    "edgefreeze status": _returned(operate.status),
-    "edgefreeze run": _returned(operate.infer_file),
-    "edgefreeze rollback": _returned(operate.rollback),
-    "edgefreeze pin": _returned(operate.pin),
-    "edgefreeze unpin": _returned(operate.pin),
-    "edgefreeze history": _returned(operate.history),
-    **{
-        f"edgefreeze trust {name}": _returned(trust._shown)
-        for name in ("list", "add", "remove", "require", "allow-unsigned")
-    },
-    "edgefreeze release pack": _returned(packing.show),
-    "edgefreeze release unpack": _returned(packing.unpack),
-    "edgefreeze release show": _returned(packing.show),
-    "edgefreeze release helper": _returned(packing.write_helper),
-    "edgefreeze targets list": ("targets",),
-    "edgefreeze targets show": ("target", "origins"),
-    "edgefreeze targets check": ("files",),
-    "edgefreeze targets new": ("path", "extends"),
-    "edgefreeze targets schema": ("json_schema",),
-}
+def json_fields(name: str) -> tuple[str, ...]:
+    """The fields of a command's --json document, beside schema, command and ok; `name` as it is typed."""
+    command = name.removeprefix("edgefreeze ")
+    command = {"devices list": "devices"}.get(command, command)
+    if command not in schemas.DOCUMENTS:
+        return ()  # series prints those of its commands
+    own = [f.encode_name for f in _fields(schemas.DOCUMENTS[command]) if f.encode_name != "schema"]
+    return (*own, *schemas.BESIDE.get(command, ()))
 
 
 # --- JSON documents
 
-DOCUMENTS: dict[str, type] = {
-    "deploy": Deployment,
-    "prepare": Preparation,
-    "freeze": Frozen,
-    "export": Exported,
-    "inspect": Inspection,
-    "verify": Comparison,
-    "bisect": Bisection,
-    "bench": DuelResult,
-    "compare": Compared,
-    "bug-report": BugReport,
-}
-"""Commands whose document is a type of the code; the fields of the others are named in commands.md."""
-
 
 def _documents() -> str:
     """A section for each document, and for each type that stands in one, in the order in which they come."""
-    parts, waiting, done = [], list(DOCUMENTS.values()), set()
+    parts, waiting, done = [], list(schemas.DOCUMENTS.values()), set()
     while waiting:
         kind = waiting.pop(0)
         if kind in done:
             continue
         done.add(kind)
-        info = kinds.type_info(kind)
-        assert isinstance(info, kinds.DataclassType | kinds.StructType)
+        fields = _fields(kind)
         texts = docstrings(sys.modules[kind.__module__])[kind.__name__]
-        rows = [(f"`{f.encode_name}`", _json_kind(f.type), texts.get(f.name, "")) for f in info.fields]
+        rows = [(f"`{f.encode_name}`", _json_kind(f.type), texts.get(f.name, "")) for f in fields]
+        rows += [(f"`{name}`", _json_kind(kinds.type_info(t)), "") for name, t in _beside(kind)]
         about = " ".join(inspect.cleandoc(kind.__doc__ or "").split())
         parts.append(f"## {_title(kind)}\n\n{about}\n\n{table(('field', 'type', 'meaning'), rows)}")
-        waiting[:0] = [t for f in info.fields for t in _classes(f.type) if t not in done]
+        further = [f.type for f in fields] + [kinds.type_info(t) for _, t in _beside(kind)]
+        waiting[:0] = [t for info in further for t in _classes(info) if t not in done]
     assert len({_title(kind) for kind in done}) == len(done), "two types have one name"
     return "\n".join(parts)
 
 
+def _fields(kind: type) -> tuple[kinds.Field, ...]:
+    info = kinds.type_info(kind)
+    assert isinstance(info, kinds.DataclassType | kinds.StructType | kinds.TypedDictType)
+    if isinstance(info, kinds.TypedDictType):  # in the order in which they are written
+        return tuple(sorted(info.fields, key=lambda field: list(kind.__annotations__).index(field.name)))
+    return info.fields
+
+
+def _beside(kind: type) -> list[tuple[str, type]]:
+    """The fields that a document has beside those of its type."""
+    return [
+        pair
+        for name, more in schemas.BESIDE.items()
+        if schemas.DOCUMENTS[name] is kind
+        for pair in more.items()
+    ]
+
+
 def _title(kind: type) -> str:
-    return next((f"edgefreeze {name}" for name, of in DOCUMENTS.items() if of is kind), kind.__name__)
+    names = [f"edgefreeze {name}" for name, of in schemas.DOCUMENTS.items() if of is kind]
+    if names:
+        return ", ".join([names[0], *(name.removeprefix("edgefreeze ") for name in names[1:])])
+    room = kind.__module__.split(".")[1]
+    return f"{kind.__name__} of {room}" if (kind.__name__, room) in _NAMESAKES else kind.__name__
+
+
+_NAMESAKES = {("Finding", "benchmark"), ("Comparison", "benchmark"), ("Advice", "targets")}
+"""Types that have the name of another that is shown as well."""
 
 
 def _classes(info: Any) -> list[type]:
     """The dataclasses that stand in a type."""
-    if isinstance(info, kinds.DataclassType | kinds.StructType):
+    if isinstance(info, kinds.DataclassType | kinds.StructType | kinds.TypedDictType):
         return [info.cls]
     inner = [getattr(info, name, ()) for name in ("types", "item_types")]
     inner.append([getattr(info, name) for name in ("item_type", "value_type") if hasattr(info, name)])
@@ -233,9 +183,9 @@ def _json_kind(info: Any) -> str:
             return " or ".join(_json_kind(t) for t in types)
         case kinds.NoneType():
             return "`null`"
-        case kinds.DataclassType(cls=cls) | kinds.StructType(cls=cls):
+        case kinds.DataclassType(cls=cls) | kinds.StructType(cls=cls) | kinds.TypedDictType(cls=cls):
             title = _title(cls)
-            return f"[{title}](#{title.lower().replace(' ', '-')})"
+            return f"[{title}](#{title.lower().replace(',', '').replace(' ', '-')})"
         case kinds.VarTupleType(item_type=item) | kinds.ListType(item_type=item):
             inner = _json_kind(item)
             return f"list of ({inner})" if isinstance(item, kinds.UnionType) else f"list of {inner}"
@@ -578,6 +528,7 @@ def render(text: str) -> str:
 SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
     "target.schema.json": schemas.target,
     "edgefreeze.schema.json": schemas.config,
+    "documents.schema.json": schemas.printed,
 }
 
 

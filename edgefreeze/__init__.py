@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from edgefreeze.building import Built
     from edgefreeze.deployment import Deployment
     from edgefreeze.difference.verifying import Comparison
+    from edgefreeze.documents import History, Status, Switch
     from edgefreeze.errors import Failure
     from edgefreeze.freezing import Frozen
     from edgefreeze.inspection.report import Inspection
@@ -63,7 +64,6 @@ if TYPE_CHECKING:
     from edgefreeze.python.listening import print_progress
     from edgefreeze.python.models import freeze
     from edgefreeze.python.releases import build, inspect, verify
-    from edgefreeze.python.states import History, Status, Switch
     from edgefreeze.targets import Target
 
 _WHERE = {
@@ -72,6 +72,7 @@ _WHERE = {
     "building": ("Built",),
     "deployment": ("Deployment",),
     "difference.verifying": ("Comparison",),
+    "documents": ("History", "Status", "Switch"),
     "errors": ("Failure",),
     "freezing": ("Frozen",),
     "inspection.report": ("Inspection",),
@@ -82,7 +83,6 @@ _WHERE = {
     "python.listening": ("print_progress",),
     "python.models": ("freeze",),
     "python.releases": ("build", "inspect", "verify"),
-    "python.states": ("History", "Status", "Switch"),
     "targets": ("Target",),
 }
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from edgefreeze import inventory, operate, sightings, toml
+from edgefreeze import documents, inventory, operate, sightings, toml
 from edgefreeze.deployment import who
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.inventory import Config, Device
@@ -25,7 +25,7 @@ _AT_ONCE = 8
 _HEAD = "# edgefreeze: your devices. No secrets here.\n"
 
 
-def listing(config: Config, *, contact: bool) -> dict[str, Any]:
+def listing(config: Config, *, contact: bool) -> documents.Devices:
     """Every device of edgefreeze.toml: what it is, whether it answers, when it last did, what it runs.
 
     contact: ask them all, at the same time; otherwise only what is known from before. Nobody is asked for a
@@ -35,7 +35,7 @@ def listing(config: Config, *, contact: bool) -> dict[str, Any]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         states = list(pool.map(_state, found)) if contact else ["not asked"] * len(found)
     known = sightings.read()
-    rows = []
+    rows: list[documents.Listed] = []
     for device, state in zip(found, states, strict=True):
         sighting = known.get(device.name)
         rows.append(
@@ -64,7 +64,7 @@ def _state(device: Device) -> str:
 # --- edgefreeze.toml
 
 
-def add(folder: Path, name: str, host: str, target: str) -> dict[str, Any]:
+def add(folder: Path, name: str, host: str, target: str) -> documents.DeviceAdded:
     """Write a device into edgefreeze.toml, which is made where it is not there. Raises Failure config-*,
     name-invalid; the file is then as it was."""
     file = folder / inventory.FILE
@@ -74,7 +74,7 @@ def add(folder: Path, name: str, host: str, target: str) -> dict[str, Any]:
     return {"path": str(file.resolve()), "name": name, "host": host, "target": target}
 
 
-def remove(folder: Path, name: str) -> dict[str, Any]:
+def remove(folder: Path, name: str) -> documents.DeviceRemoved:
     """Take a device out of edgefreeze.toml. What is on the device stays. Raises Failure device-unknown."""
     file = folder / inventory.FILE
     before = file.read_text(encoding="utf-8") if file.exists() else ""
@@ -154,14 +154,14 @@ def _write(file: Path, content: str) -> None:
 # --- ~/.ssh/config
 
 
-def discover(config: Config, *, network: bool) -> dict[str, Any]:
+def discover(config: Config, *, network: bool) -> documents.Discovered:
     """The hosts that ~/.ssh/config has names for, where each is, and which device of edgefreeze.toml it is;
     with `network`, those too that offer SSH by multicast DNS.
 
     Raises Failure ssh-missing.
     """
     listed = {entry.host or name: name for name, entry in config.devices.items()}
-    rows = []
+    rows: list[documents.Host] = []
     for alias in ssh_aliases.aliases():
         try:
             host = ssh_config.resolve(alias)
@@ -183,7 +183,7 @@ def discover(config: Config, *, network: bool) -> dict[str, Any]:
     return {"hosts": rows}
 
 
-def _heard(entry: Found, listed: dict[str, str]) -> dict[str, Any]:
+def _heard(entry: Found, listed: dict[str, str]) -> documents.Host:
     host = entry.host if entry.port == 22 else f"{entry.host}:{entry.port}"
     return {
         "alias": entry.name,
@@ -205,7 +205,7 @@ def _word(alias: str, host: str | None = None) -> str:
 # --- at boot
 
 
-def recover_at_boot(device: Device, keep: bool, ask: Ask) -> dict[str, Any]:
+def recover_at_boot(device: Device, keep: bool, ask: Ask) -> documents.RecoversAtBoot:
     """Have a device go back at boot from a trial that was cut, by a unit of its user's systemd; or no longer.
 
     Raises Failure store-io, disk-space.
@@ -229,7 +229,7 @@ def there(device: Device, ask: Ask) -> dict[str, Any]:
     return {"apps": [app["app"] for app in found["apps"]], "bytes": found["store_bytes"]}
 
 
-def purge(device: Device, ask: Ask) -> dict[str, Any]:
+def purge(device: Device, ask: Ask) -> documents.Purged:
     """Remove everything of ours from a device. Raises Failure locked, store-io."""
     with connect(device, ask) as helper:
         found = helper.request("purge", {"who": who()})

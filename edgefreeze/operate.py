@@ -13,6 +13,7 @@ from edgefreeze import sightings
 from edgefreeze.deployment import who
 from edgefreeze.device import tensors
 from edgefreeze.device.protocol import SHA256
+from edgefreeze.documents import Boot, Pinned, Run
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.text import clean
@@ -40,7 +41,7 @@ def status(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
     }
 
 
-def boot_fields(found: Any) -> dict[str, Any]:
+def boot_fields(found: Any) -> Boot:
     """What a device says of the unit that goes back from a trial at boot, fit for a terminal."""
     said = found if isinstance(found, dict) else {}
     lacks = said.get("lacks")
@@ -93,7 +94,7 @@ def history(device: Device, app: str | None, ask: Ask) -> dict[str, Any]:
     }
 
 
-def events(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def events(found: list[dict[str, Any]]) -> list[Any]:
     """Entries of a device's history, fit for a terminal."""
     return [
         {
@@ -129,7 +130,7 @@ def rollback(device: Device, app: str | None, to: str | None, ask: Ask) -> dict[
     }
 
 
-def pin(device: Device, app: str | None, release: str, keep: bool, ask: Ask) -> dict[str, Any]:
+def pin(device: Device, app: str | None, release: str, keep: bool, ask: Ask) -> Pinned:
     """Keep a release on a device however many come after it, or no longer; `release`: its id or first digits.
 
     Raises Failure no-release, locked.
@@ -187,7 +188,7 @@ def infer(
 
 def infer_file(
     device: Device, app: str | None, source: Path, result: Path, format_name: str | None, ask: Ask
-) -> dict[str, Any]:
+) -> Run:
     """`infer` with an .npz of inputs in, an .npz of outputs out. Raises Failure samples-bad too."""
     found = infer(device, app, read_inputs(source), format_name, ask)
     part = result.with_name(result.name + ".part")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgefreeze import runtimes
+from edgefreeze import documents, runtimes
 from edgefreeze.device import pack as packed
 from edgefreeze.device import verification
 from edgefreeze.device.errors import DeviceError
@@ -65,7 +65,7 @@ def runtimes_for(
 
 def pack(
     release: Release, file: Path, *, key: Path | None, brought: Brought | None, progress: Progress
-) -> dict[str, Any]:
+) -> documents.Packed:
     """Write a release, and runtimes for it, as one file; what is in it.
 
     key: signs it anew; without one, the release's own signature goes along. Raises Failure sign-*, usage
@@ -124,7 +124,7 @@ def _runtimes(brought: Brought, trees: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def show(file: Path) -> dict[str, Any]:
+def show(file: Path) -> documents.Packed:
     """What is in a packed release, every byte of it read and checked.
 
     Raises Failure bad-pack, bad-manifest, digest-mismatch; untrusted where its signature is wrong.
@@ -164,7 +164,7 @@ def _signer(meta: packed.Meta) -> str | None:
         return verification.require_signed(meta.envelope, meta.signature, folder, program).key.fingerprint
 
 
-def unpack(file: Path, out: Path) -> dict[str, Any]:
+def unpack(file: Path, out: Path) -> documents.Unpacked:
     """Write a packed release as the folder that `build` would have made, whole or not at all. Runtimes stay.
 
     Raises Failure as show(), and config-exists where the folder is there.
@@ -234,7 +234,7 @@ def _reading(file: Path) -> Iterator[packed.Reader]:
         ) from None
 
 
-def write_helper(file: Path) -> dict[str, Any]:
+def write_helper(file: Path) -> documents.HelperFile:
     """Write the helper, the program that installs packed releases on a device, as one file."""
     data, digest = pyz.build()
     try:

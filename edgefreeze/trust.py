@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefreeze.deployment import who
+from edgefreeze.documents import Trusted
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.operate import Ask, entries, events, text
@@ -15,18 +16,18 @@ from edgefreeze.ship.admission import Trust
 from edgefreeze.transport.client import Helper, connect
 
 
-def show(device: Device, ask: Ask) -> dict[str, Any]:
+def show(device: Device, ask: Ask) -> Trusted:
     """The policy of a device, its signers, and who changed any of it."""
     with connect(device, ask) as helper:
         return _shown(helper, device, helper.request("trust"))
 
 
-def add(device: Device, key: Path, ask: Ask) -> dict[str, Any]:
+def add(device: Device, key: Path, ask: Ask) -> Trusted:
     """Enrol a public key. Raises Failure sign-key."""
     return _change(device, "trust_add", {"key": signing.read_public(key)}, ask)
 
 
-def remove(device: Device, fingerprint: str, ask: Ask) -> dict[str, Any]:
+def remove(device: Device, fingerprint: str, ask: Ask) -> Trusted:
     """Enrol a key no more: its fingerprint ("SHA256:…"), or the first characters of it.
 
     Raises Failure untrusted where there is no such signer, usage where several begin so.
@@ -46,18 +47,18 @@ def remove(device: Device, fingerprint: str, ask: Ask) -> dict[str, Any]:
         return _shown(helper, device, helper.request("trust"))
 
 
-def decide(device: Device, policy: str, ask: Ask) -> dict[str, Any]:
+def decide(device: Device, policy: str, ask: Ask) -> Trusted:
     """Take signed releases only ("require"), or unsigned ones too ("allow-unsigned")."""
     return _change(device, "trust_policy", {"policy": policy}, ask)
 
 
-def _change(device: Device, op: str, args: dict[str, Any], ask: Ask) -> dict[str, Any]:
+def _change(device: Device, op: str, args: dict[str, Any], ask: Ask) -> Trusted:
     with connect(device, ask) as helper:
         helper.request(op, {**args, "who": who()})
         return _shown(helper, device, helper.request("trust"))
 
 
-def _shown(helper: Helper, device: Device, found: dict[str, Any]) -> dict[str, Any]:
+def _shown(helper: Helper, device: Device, found: dict[str, Any]) -> Trusted:
     trust = Trust.of(found, helper.where)
     return {
         "device": device.name,

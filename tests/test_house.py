@@ -53,7 +53,7 @@ LAYERS = [
     {"sightings", "logs"},
     {"inventory", "inheritance"},
     {"progress", "toml", "calibration"},
-    {"types", "formats", "errors", "text", "stack", "shown", "device"},
+    {"types", "documents", "formats", "errors", "text", "stack", "shown", "device"},
 ]
 """Each room imports from its own and from those below it, never from those above."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-def document(command: str, fields: dict[str, Any]) -> None:
+def document(command: str, fields: Mapping[str, object]) -> None:
     """Print a --json document of a command that succeeded."""
     _print({"schema": SCHEMA, "command": command, "ok": True, **fields})
 
@@ -28,7 +28,8 @@ def document(command: str, fields: dict[str, Any]) -> None:
 def _print(value: dict[str, Any]) -> None:
     import msgspec
 
-    click.echo(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=2))
+    # JSON has no NaN and no infinity; msgspec writes null for them, json what not every reader takes.
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def console(*, stderr: bool = False) -> Console:

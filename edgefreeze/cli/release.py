@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,11 +178,11 @@ def helper(out: Path, as_json: bool, quiet: bool, debug: bool) -> None:
         click.echo(f"On the device:  python3 -I {out.name} install FILE")
 
 
-def _signed(found: dict[str, Any]) -> str:
+def _signed(found: Mapping[str, Any]) -> str:
     return f"signed by {found['signer']}" if found["signer"] else "unsigned"
 
 
-def _print(name: str, found: dict[str, Any], as_json: bool) -> None:
+def _print(name: str, found: Mapping[str, Any], as_json: bool) -> None:
     from edgefreeze.text import short, size
 
     if as_json:

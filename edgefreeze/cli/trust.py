@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def command() -> None:
     """Whose releases a device takes. The policy is kept on the device."""
 
 
-def _print(name: str, found: dict[str, Any], as_json: bool) -> None:
+def _print(name: str, found: Mapping[str, Any], as_json: bool) -> None:
     from edgefreeze.report import trust
 
     if as_json:

@@ -22,10 +22,10 @@ import msgspec
 from edgefreeze import benching, jobs, operate
 from edgefreeze.benching import Measurement
 from edgefreeze.deployment import Deployment
+from edgefreeze.documents import History, Status, Switch
 from edgefreeze.inventory import Device
 from edgefreeze.python import arguments
 from edgefreeze.python.arguments import Ask, BenchOptions, Data, Listener, Names, Place, path_or_none
-from edgefreeze.python.states import History, Status, Switch
 from edgefreeze.targets import Target
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def troubles(boot: dict[str, Any]) -> list[str]:
+def troubles(boot: Mapping[str, Any]) -> list[str]:
     """Why the unit that is there would not run at boot, and what to do; empty where it would."""
     found = []
     if not boot["booted"]:
@@ -30,7 +31,7 @@ def troubles(boot: dict[str, Any]) -> list[str]:
     return found
 
 
-def print_outcome(console: Console, found: dict[str, Any]) -> None:
+def print_outcome(console: Console, found: Mapping[str, Any]) -> None:
     """What `device recover-at-boot` did."""
     boot, name = found["boot"], escape(found["device"])
     if boot["unit"] is None:
@@ -41,7 +42,7 @@ def print_outcome(console: Console, found: dict[str, Any]) -> None:
     _print_troubles(console, boot)
 
 
-def print_state(console: Console, device: str, boot: dict[str, Any]) -> None:
+def print_state(console: Console, device: str, boot: Mapping[str, Any]) -> None:
     """A line of `status`, and what stands in the way."""
     if boot["unit"] is None:
         console.print(
@@ -53,6 +54,6 @@ def print_state(console: Console, device: str, boot: dict[str, Any]) -> None:
     _print_troubles(console, boot)
 
 
-def _print_troubles(console: Console, boot: dict[str, Any]) -> None:
+def _print_troubles(console: Console, boot: Mapping[str, Any]) -> None:
     for trouble in troubles(boot):
         console.print(f"[yellow]warning[/] {escape(trouble)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _COLOURS = {"reachable": "green", "not asked": "dim"}
 
 
-def print_devices(console: Console, found: dict[str, Any]) -> None:
+def print_devices(console: Console, found: Mapping[str, Any]) -> None:
     """A line for each device."""
     if not found["devices"]:
         console.print("no devices yet. Next: edgefreeze devices discover, edgefreeze devices add NAME HOST")
@@ -32,7 +33,7 @@ def print_devices(console: Console, found: dict[str, Any]) -> None:
     tables.show(console, table)
 
 
-def print_hosts(console: Console, found: dict[str, Any]) -> None:
+def print_hosts(console: Console, found: Mapping[str, Any]) -> None:
     """A line for each alias, and how it becomes a device."""
     if not found["hosts"]:
         console.print("~/.ssh/config has no names for hosts. Next: edgefreeze devices add NAME user@host")

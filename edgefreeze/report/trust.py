@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgefreeze.report.text import event_table
@@ -16,7 +17,7 @@ _POLICIES = {
 }
 
 
-def print_trust(console: Console, found: dict[str, Any]) -> None:
+def print_trust(console: Console, found: Mapping[str, Any]) -> None:
     """Policy, signers, and who changed them."""
     policy = _POLICIES.get(found["policy"], "has a policy that this edgefreeze does not know")
     console.print(f"[bold]{found['device']}[/] {policy}.")

@@ -126,7 +126,7 @@ def test_a_type_checker_sees_the_types(tmp_path: Path) -> None:
         "edgefreeze.benchmark.result.DuelResult | None",
         "edgefreeze.benchmark.result.DuelResult",
         "edgefreeze.types.Parity | None",
-        "tuple[edgefreeze.python.states.Stored, ...]",
+        "tuple[edgefreeze.documents.Stored, ...]",
         "edgefreeze.load.FrozenModel",
         "int | None",
     ], done.stdout + done.stderr
