@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from edgefreeze import documents, inventory, operate, sightings, toml
+from edgefreeze import documents, inventory, operate, project, sightings, toml
 from edgefreeze.deployment import who
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.inventory import Config, Device
@@ -33,7 +33,8 @@ def listing(config: Config, *, contact: bool) -> documents.Devices:
     """
     found = [inventory.choose(config, entry.target, "ssh", name) for name, entry in config.devices.items()]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        states = list(pool.map(_state, found)) if contact else ["not asked"] * len(found)
+        asked = pool.map(lambda device: _state(config, device), found) if contact else None
+        states = list(asked) if asked else ["not asked"] * len(found)
     known = sightings.read()
     rows: list[documents.Listed] = []
     for device, state in zip(found, states, strict=True):
@@ -52,10 +53,11 @@ def listing(config: Config, *, contact: bool) -> documents.Devices:
     return {"devices": rows}
 
 
-def _state(device: Device) -> str:
+def _state(config: Config, device: Device) -> str:
     """ "reachable", or the code of what stands in the way."""
     try:
-        operate.status(device, None, lambda prompt: None)
+        reached = project.with_python(device, project.target(config, device.target, None))
+        operate.status(reached, None, lambda prompt: None)
     except Failure as failure:
         return failure.code
     return "reachable"

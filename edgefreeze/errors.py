@@ -310,6 +310,16 @@ CODES: dict[str, Code] = {
         FAILED, "The packages of a runtime could not be fetched.", "Check network and index."
     ),
     # Rest
+    "host-io": Code(
+        FAILED,
+        "A file or folder of this machine cannot be read or written.",
+        "Make room, or give back the right to write there; then the same command again.",
+    ),
+    "host-program": Code(
+        FAILED,
+        "A program of this machine that edgefreeze asked something did not answer in time.",
+        "Run it by hand to see why.",
+    ),
     "interrupted": Code(INTERRUPTED, "Interrupted by the user.", "Run the same command again; it goes on."),
     "internal": Code(FAILED, "A defect of edgefreeze.", "Run with --debug and report it."),
 }

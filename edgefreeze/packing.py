@@ -177,7 +177,11 @@ def unpack(file: Path, out: Path) -> documents.Unpacked:
         with _reading(file) as reader:
             meta = reader.meta()
             signer = _signer(meta)
-            _write(reader, meta, folder)
+            try:
+                _write(reader, meta, folder)
+            except OSError as error:  # of the folder; what is wrong with the file is no OSError
+                why = error.strerror or str(error)
+                raise Failure("host-io", f"{out} cannot be written: {why}", found=str(out)) from None
         try:
             folder.rename(out)
         except OSError as error:

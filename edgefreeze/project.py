@@ -83,9 +83,7 @@ def _resolved(
     only = next(iter(config.devices.values())) if len(config.devices) == 1 and host is None else None
     own = host.target if isinstance(host, Device) else entry.target if entry else None
     found = target(config, wanted or own or config.target or (only.target if only else None), extra)
-    if not isinstance(host, Device):
-        host = inventory.choose(config, found.name, found.transport, host)
-    device = host
+    device = host if isinstance(host, Device) else inventory.choose(config, found.name, found.transport, host)
     listed = config.devices.get(device.name)
     if listed and listed.overrides:
         place = f"{inventory.FILE}: devices.{device.name}"
@@ -99,8 +97,13 @@ def _resolved(
             found=found.name,
             next=f"the same command with --target {own}",
         )
-    # The board's own interpreter, where the target or the inventory names one, runs helper and models alike.
-    return found, replace(device, python=device.python or found.python)
+    return found, with_python(device, found)
+
+
+def with_python(device: Device, target: Target) -> Device:
+    """The device with the board's own interpreter, which runs helper and models alike: the inventory's, else
+    the target's."""
+    return replace(device, python=device.python or target.python)
 
 
 def sources(config: Config, wheels: Path | None = None, *, upgrade: bool = False) -> Sources:

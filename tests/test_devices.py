@@ -110,6 +110,34 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.process
+def test_a_device_is_asked_with_the_interpreter_that_its_target_names(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "boards").mkdir()
+    (elsewhere / "boards" / "odd.toml").write_text(
+        'extends = "x86"\nsummary = "odd"\npython = "/usr/bin/no-such-python"\n'
+    )
+    (elsewhere / "edgefreeze.toml").write_text(
+        'targets = "boards"\n'
+        f'[devices.odd]\ntarget = "odd"\ntransport = "local"\nroot = "{elsewhere}/root"\n'
+        f'[devices.gone]\ntarget = "nobody-knows"\ntransport = "local"\nroot = "{elsewhere}/root"\n'
+    )
+    status, out = run(capsys, "devices", "--json")
+    states = {row["name"]: row["state"] for row in json.loads(out)["devices"]}
+    assert (status, states) == (0, {"odd": "no-python", "gone": "target-unknown"})
+
+
+def test_a_file_that_cannot_be_written_is_no_defect(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "edgefreeze.toml.part").mkdir()
+    assert main.run(["devices", "add", "cam1", "pi@192.0.2.1", "--target", "pi4"]) == 1
+    said = capsys.readouterr().err
+    assert "edgefreeze.toml.part: Is a directory  [host-io]" in said
+    assert "defect" not in said
+
+
+@pytest.mark.process
 def test_the_commands(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "devices")[1].startswith("no devices yet")
     assert run(capsys, "devices", "add", "box", "127.0.0.1:1", "--target", "x86")[0] == 0

@@ -69,28 +69,29 @@ def command(
 
 def _tell(frozen: Frozen) -> None:
     """The result for a person."""
+    from edgefreeze.report.markup import marked
+
     console = output.console()
     if frozen.parity:
         worst = f"{frozen.parity.max_rel:.1e} of the output's range"
-        console.print(
-            f"[bold green]{frozen.path}[/] is frozen and equal to the model (largest error {worst})."
-        )
+        told = "[bold green]{}[/] is frozen and equal to the model (largest error {})."
+        console.print(marked(told, frozen.path, worst))
     else:
-        console.print(f"[bold yellow]{frozen.path}[/] is unverified: it loads, and nothing was compared.")
+        told = "[bold yellow]{}[/] is unverified: it loads, and nothing was compared."
+        console.print(marked(told, frozen.path))
     for kind, tensors in (("feed", frozen.inputs), ("fetch", frozen.outputs)):
         for tensor in tensors:
             shape = (
                 "?" if tensor.shape is None else "×".join("?" if d is None else str(d) for d in tensor.shape)
             )
-            console.print(f"  {kind:<5} {tensor.tensor}  {tensor.dtype} {shape}")
+            console.print(f"  {kind:<5} {tensor.tensor}  {tensor.dtype} {shape}", markup=False)
     for name in frozen.init_ops:
-        console.print(f"  run once after loading  {name}")
+        console.print(f"  run once after loading  {name}", markup=False)
     for state in frozen.states:
-        console.print(f"  state {state.variable}: feed {state.input} with the last call's {state.output}")
+        told = f"  state {state.variable}: feed {state.input} with the last call's {state.output}"
+        console.print(told, markup=False)
     for effect in frozen.passes:
         kept = "kept" if effect.kept else f"not kept: {effect.reason}"
-        console.print(
-            f"[dim]  {effect.name}: {effect.nodes[0]} → {effect.nodes[1]} nodes, {effect.bytes[0]} → "
-            f"{effect.bytes[1]} bytes, {effect.ms[0]:.3g} → {effect.ms[1]:.3g} ms ({kept})[/]"
-        )
-    console.print(f"[dim]proved on {frozen.golden}[/]" if frozen.parity else f"[dim]{frozen.golden}[/]")
+        told = "[dim]  {}: {} → {} nodes, {} → {} bytes, {:.3g} → {:.3g} ms ({})[/]"
+        console.print(marked(told, effect.name, *effect.nodes, *effect.bytes, *effect.ms, kept))
+    console.print(marked("[dim]proved on {}[/]" if frozen.parity else "[dim]{}[/]", frozen.golden))

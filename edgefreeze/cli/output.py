@@ -101,6 +101,21 @@ def _as_failure(error: BaseException) -> Failure | None:
         # Whoever read our output has seen enough; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Failure("interrupted", "the reader of the output went away")
+    if isinstance(error, OSError) and error.filename is not None:
+        return Failure(
+            "host-io",
+            f"{clean(os.fsdecode(error.filename), 500)}: {clean(error.strerror or str(error), 200)}",
+            found=f"{type(error).__name__}, in a file of this machine",
+            retry_safe=True,
+        )
+    subprocess = sys.modules.get("subprocess")  # who waited for a program has imported it
+    if subprocess is not None and isinstance(error, subprocess.TimeoutExpired):
+        program = error.cmd if isinstance(error.cmd, str) else error.cmd[0]
+        return Failure(
+            "host-program",
+            f"{clean(os.fsdecode(program), 200)} did not end within {error.timeout:g} s",
+            retry_safe=True,
+        )
     return Failure(
         "internal",
         f"a defect of edgefreeze: {type(error).__name__}: {clean(str(error), 500)}",

@@ -32,7 +32,8 @@ def pinning(name: str, *, keep: bool, done: str, text: str) -> click.Command:
         if as_json:
             output.document(name, found)
         else:
-            output.console().print(f"{found['device']}: {short(found['release'])} of {found['app']} {done}")
+            told = f"{found['device']}: {short(found['release'])} of {found['app']} {done}"
+            output.console().print(told, markup=False)
 
     return command
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,10 +119,10 @@ def _built(
 def _brought(
     config: Config, target: Target, host: str, wheels: Path | None, release: Release, progress: Progress
 ) -> Brought:
-    from edgefreeze import inventory, packing
+    from edgefreeze import inventory, packing, project
 
     device = inventory.choose(config, target.name, target.transport, host)
-    device = replace(device, python=device.python or target.python)
+    device = project.with_python(device, target)
     return packing.runtimes_for(device, target, release, progress, ask, sources(config, wheels))
 
 

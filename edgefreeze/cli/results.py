@@ -105,6 +105,6 @@ def recover(where: Where, as_json: bool, quiet: bool, debug: bool) -> None:
     else:
         console = output.console()
         if not found:
-            console.print(f"{where.device.name} has nothing that was cut.")
+            console.print(f"{where.device.name} has nothing that was cut.", markup=False)
         for result in found:
             duel.print_duel(console, result)

@@ -38,5 +38,6 @@ def command(
     else:
         output.console().print(
             f"{found['device']}: {found['app']} runs {short(found['release'])} again"
-            f" (was {short(found['previous'])})"
+            f" (was {short(found['previous'])})",
+            markup=False,
         )

@@ -45,4 +45,5 @@ def command(
         output.document("run", found)
     else:
         shapes = ", ".join(f"{name} {tuple(shape)}" for name, shape in found["outputs"].items())
-        output.console().print(f"{result}: {shapes}  ({found['format']}, on {found['device']})")
+        told = f"{result}: {shapes}  ({found['format']}, on {found['device']})"
+        output.console().print(told, markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from edgefreeze.report import tables
 from edgefreeze.text import short
@@ -26,9 +26,9 @@ def print_devices(console: Console, found: Mapping[str, Any]) -> None:
     for row in found["devices"]:
         colour = _COLOURS.get(row["state"], "red")
         apps = ", ".join(f"{app} {short(release)}" for app, release in row["apps"].items())
-        table.add_row(
-            escape(row["name"]), escape(row["target"]), escape(row["host"] or "this machine"),
-            f"[{colour}]{escape(row['state'])}[/]", row["last_seen"] or "never", escape(apps) or "none",
+        tables.add_row(
+            table, row["name"], row["target"], row["host"] or "this machine",
+            Text(row["state"], style=colour), row["last_seen"] or "never", apps or "none",
         )  # fmt: skip
     tables.show(console, table)
 
@@ -41,9 +41,8 @@ def print_hosts(console: Console, found: Mapping[str, Any]) -> None:
     table = _table("alias", "address", "device", "next")
     for row in found["hosts"]:
         via = " (through a jump)" if row["jump"] else ""
-        table.add_row(
-            escape(row["alias"]), escape(row["address"]) + via, escape(row["device"] or ""),
-            escape(row["add"] or ""),
+        tables.add_row(
+            table, row["alias"], row["address"] + via, row["device"] or "", row["add"] or "",
         )  # fmt: skip
     tables.show(console, table)
 

@@ -12,7 +12,8 @@ from edgefreeze.benchmark.plan import ACTIVE
 from edgefreeze.benchmark.result import BASELINE, Contestant, DuelResult
 from edgefreeze.benchmark.statistics import Comparison
 from edgefreeze.report import tables
-from edgefreeze.report.tables import new_table
+from edgefreeze.report.markup import marked
+from edgefreeze.report.tables import add_row, new_table
 from edgefreeze.text import ranges, short, size
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def print_duel(console: Console, duel: DuelResult) -> None:
     head, rows = duel_rows(duel)
     table = new_table(*head, title=title(duel))
     for row in rows:
-        table.add_row(*row)
+        add_row(table, *row)
     tables.show(console, table)
     for comparison in duel.comparisons:
         if comparison.baseline.startswith(ACTIVE) or comparison.verdict == "invalid":
@@ -81,7 +82,7 @@ def duel_rows(duel: DuelResult) -> tables.Rows:
 def print_bench(console: Console, outcome: Measurement) -> None:
     """What bench measured, and what the gates say."""
     duel = outcome.result
-    console.print(f"[bold]{duel.app} {short(duel.release)}[/] on {duel.device}")
+    console.print(marked("[bold]{} {}[/] on {}", duel.app, short(duel.release), duel.device))
     print_duel(console, duel)
     for name, operations in duel.operations.items():
         _print_operations(console, name, operations)
@@ -94,8 +95,8 @@ def _print_operations(console: Console, name: str, operations: list[dict[str, An
     total = sum(float(o.get("ns", 0)) for o in operations) or 1.0
     for operation in sorted(operations, key=lambda o: -float(o.get("ns", 0)))[:15]:
         spent = float(operation.get("ns", 0))
-        table.add_row(
-            escape(str(operation.get("name", ""))[-60:]), escape(str(operation.get("type", ""))),
+        add_row(
+            table, str(operation.get("name", ""))[-60:], str(operation.get("type", "")),
             ms(spent / 1e6), f"{spent / total:.0%}",
         )  # fmt: skip
     tables.show(console, table)
@@ -113,9 +114,9 @@ def print_kept(console: Console, kept: Sequence[Kept]) -> None:
     table = new_table("run", "app", "release", "device", "started", "artifacts", "")
     for entry in kept:
         marks = [*(["emulated"] if entry.emulated else []), *([] if entry.complete else ["cut short"])]
-        table.add_row(
-            entry.id[:8], escape(entry.app or ""), short(entry.release), escape(entry.device),
-            entry.started or "", escape(" ".join(entry.contestants)), ", ".join(marks),
+        add_row(
+            table, entry.id[:8], entry.app or "", short(entry.release), entry.device,
+            entry.started or "", " ".join(entry.contestants), ", ".join(marks),
         )  # fmt: skip
     tables.show(console, table)
 
@@ -126,9 +127,9 @@ def print_compared(console: Console, found: Compared) -> None:
         console.print(f"[yellow]![/] {escape(difference)}")
     for part in found.pairs:
         table = new_table("artifact", "p50 ms", "then", "×", "verdict",
-                          title=f"{escape(part.candidate)} against {escape(part.baseline)}")  # fmt: skip
+                          title=f"{part.candidate} against {part.baseline}")  # fmt: skip
         for row in part.rows:
-            table.add_row(*(escape(cell) for cell in row.cells))
+            add_row(table, *row.cells)
         tables.show(console, table)
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from edgefreeze.preparing import Preparation, Prepared
 from edgefreeze.report import tables
+from edgefreeze.report.markup import marked
 from edgefreeze.text import duration, short, size
 
 if TYPE_CHECKING:
@@ -27,26 +28,27 @@ def fields(found: Preparation) -> dict[str, Any]:
 def show(console: Console, found: Preparation) -> None:
     """A line for each runtime."""
     if found.dry_run:
-        console.print(f"Dry run: {size(found.bytes_sent)} would go to {found.device}; nothing was sent.")
+        told = "Dry run: {} would go to {}; nothing was sent."
+        console.print(marked(told, size(found.bytes_sent), found.device))
     else:
         where = " (emulated)" if found.emulated else ""
-        console.print(
-            f"[bold green]{found.device}{where} is prepared.[/] Sent {size(found.bytes_sent)};"
-            f" {duration(found.seconds)} in all."
-        )
+        sent, took = size(found.bytes_sent), duration(found.seconds)
+        told = "[bold green]{}{} is prepared.[/] Sent {}; {} in all."
+        console.print(marked(told, found.device, where, sent, took))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("runtime", "packages", "size", "tree", "infers", "for"):
         table.add_column(column, overflow="fold")
     for runtime in found.runtimes:
-        table.add_row(
-            runtime.runtime, _packages(runtime), size(runtime.bytes) if runtime.tree else "–",
+        tables.add_row(
+            table, runtime.runtime, _packages(runtime), size(runtime.bytes) if runtime.tree else "–",
             short(runtime.tree) if runtime.tree else "the device's own", _infers(runtime),
             ", ".join(runtime.formats),
         )  # fmt: skip
     tables.show(console, table)
     if not found.dry_run:
         host = "" if found.device == "local" else f" --host {found.device}"
-        console.print(f"\n[bold]Next[/]\n  edgefreeze deploy MODEL --target {found.target}{host}")
+        told = "\n[bold]Next[/]\n  edgefreeze deploy MODEL --target {}{}"
+        console.print(marked(told, found.target, host))
 
 
 def _packages(runtime: Prepared) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 
 Rows = tuple[list[str], list[list[str]]]
@@ -16,12 +19,18 @@ Rows = tuple[list[str], list[list[str]]]
 def new_table(*columns: str, title: str | None = None) -> Table:
     """A plain table: the first column to the left, the others to the right."""
     from rich import box
-    from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    named = None if title is None else escape(title)
+    table = Table(box=box.SIMPLE_HEAD, title=named, title_justify="left", title_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(escape(column), justify="left" if number == 0 else "right")
     return table
+
+
+def add_row(table: Table, *cells: str | Text) -> None:
+    """A row whose texts stand for themselves, whatever rich would make of their brackets; what has a colour
+    is a Text."""
+    table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
 
 
 def show(console: Console, table: Table) -> None:
@@ -29,7 +38,7 @@ def show(console: Console, table: Table) -> None:
     terminal is too narrow for that, each row becomes a few lines of its own."""
     from rich.cells import cell_len
 
-    cells = [[console.render_str(str(cell)) for cell in column.cells] for column in table.columns]
+    cells = [[_text(console, cell) for cell in column.cells] for column in table.columns]
     heads = [console.render_str(str(column.header)) for column in table.columns]
     texts = [[head, *inner] for head, inner in zip(heads, cells, strict=True)]
     least = [max((cell_len(w) for t in column for w in t.plain.split()), default=0) for column in texts]
@@ -51,4 +60,8 @@ def show(console: Console, table: Table) -> None:
         console.print(row[0], style="bold")
         for head, cell in zip(heads[1:], row[1:], strict=True):
             if cell.plain:
-                console.print(f"  {head.plain:<{width}} ", cell, sep="")
+                console.print(Text(f"  {head.plain:<{width}} "), cell, sep="")
+
+
+def _text(console: Console, cell: object) -> Text:
+    return cell if isinstance(cell, Text) else console.render_str(str(cell))

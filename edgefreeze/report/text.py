@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from rich.text import Text
 
 from edgefreeze.building import Built
 from edgefreeze.deployment import Deployment
@@ -13,13 +14,16 @@ from edgefreeze.exporting import Exported
 from edgefreeze.release import signing
 from edgefreeze.report import boot, tables
 from edgefreeze.report.duel import print_duel, print_gates
-from edgefreeze.report.tables import new_table
+from edgefreeze.report.markup import marked
+from edgefreeze.report.tables import add_row, new_table
 from edgefreeze.text import duration, short, size
 from edgefreeze.types import Parity, Tensor
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+_SETTLED = ("COMMITTED", None)
 
 
 def deploy_fields(outcome: Deployment) -> dict[str, Any]:
@@ -59,18 +63,19 @@ def build_fields(built: Built) -> dict[str, Any]:
 def print_build(console: Console, built: Built) -> None:
     """What a build made, for a person."""
     again = " (nothing changed since an earlier build)" if built.cached else ""
-    console.print(f"[bold green]{built.release.folder}[/] is release {short(built.release.id)}{again}.")
+    folder, release = built.release.folder, short(built.release.id)
+    console.print(marked("[bold green]{}[/] is release {}{}.", folder, release, again))
     if built.release.signature is not None:
         console.print(f"Signed by {signing.fingerprint(built.release)}.")
-    console.print(f"Golden inputs: {built.conversion.golden.text}.")
+    console.print(marked("Golden inputs: {}.", built.conversion.golden.text))
     headers, rows = build_rows(built)
     table = new_table(*headers)
     for row in rows:
-        table.add_row(*row)
+        add_row(table, *row)
     tables.show(console, table)
     for artifact in built.conversion.artifacts:
         if artifact.status != "verified":
-            console.print(f"[dim]{artifact.key}: {artifact.reason}[/]")
+            console.print(marked("[dim]{}: {}[/]", artifact.key, artifact.reason))
 
 
 def build_rows(built: Built) -> tables.Rows:
@@ -105,24 +110,27 @@ def print_export(console: Console, made: Exported) -> None:
     """An artifact on disk, for a person."""
     if made.parity:
         error, allowed, noise, agreement = _errors(made.parity)
-        console.print(
-            f"[bold green]{made.path}[/] is verified: largest error {error} of the output's range "
-            f"({allowed} allowed), SQNR {noise} dB, top-1 {agreement}."
+        told = (
+            "[bold green]{}[/] is verified: largest error {} of the output's range ({} allowed), SQNR {} dB, "
+            "top-1 {}."
         )
+        console.print(marked(told, made.path, error, allowed, noise, agreement))
     else:
-        console.print(f"[bold yellow]{made.path}[/] is unverified: {made.reason or 'nothing was compared'}.")
+        why = made.reason or "nothing was compared"
+        console.print(marked("[bold yellow]{}[/] is unverified: {}.", made.path, why))
     for kind, tensors in (("feed", made.inputs), ("fetch", made.outputs)):
         for tensor in tensors:
-            console.print(f"  {kind:<5} {tensor.tensor}  {tensor.dtype} {shape(tensor)}")
+            console.print(f"  {kind:<5} {tensor.tensor}  {tensor.dtype} {shape(tensor)}", markup=False)
     for note in made.notes:
-        console.print(f"[dim]  {note}[/]")
-    console.print(f"[dim]golden inputs: {made.golden}[/]")
+        console.print(marked("[dim]  {}[/]", note))
+    console.print(marked("[dim]golden inputs: {}[/]", made.golden))
 
 
-def _formats(release: dict[str, Any]) -> str:
+def _formats(release: dict[str, Any]) -> Text:
     """A release's artifacts; the one that runs there because a duel chose it stands out."""
     chosen = release["preferred"]
-    return " ".join(f"[bold]{f}[/] (runs)" if f == chosen else f for f in release["formats"])
+    parts = [Text(f"{f} (runs)", style="bold") if f == chosen else Text(f) for f in release["formats"]]
+    return Text(" ").join(parts)
 
 
 def shape(tensor: Tensor) -> str:
@@ -137,46 +145,48 @@ def print_deploy(console: Console, outcome: Deployment, *, next_steps: bool = Tr
     name = f"{outcome.app} {short(outcome.release)}"
     console.print()
     if outcome.dry_run:
-        console.print(f"Dry run: [bold]{name}[/] would go to {outcome.device}; nothing was sent.")
+        console.print(marked("Dry run: [bold]{}[/] would go to {}; nothing was sent.", name, outcome.device))
         runs = short(outcome.active) if outcome.active else "nothing of ours"
-        console.print(f"{outcome.device} runs {runs}. To send: {size(outcome.bytes_needed)}; there already: "
-                      f"{size(outcome.bytes_saved)}.")  # fmt: skip
+        needed, saved = size(outcome.bytes_needed), size(outcome.bytes_saved)
+        told = "{} runs {}. To send: {}; there already: {}."
+        console.print(marked(told, outcome.device, runs, needed, saved))
     else:
         was = f"was {short(outcome.previous)}" if outcome.previous else "the first release there"
         if outcome.previous == outcome.release:
             was = "it did before"
-        console.print(f"[bold green]{outcome.device} runs {name}[/] ({was}).")
+        console.print(marked("[bold green]{} runs {}[/] ({}).", outcome.device, name, was))
         console.print(
             f"Sent {size(outcome.bytes_sent)}, {size(outcome.bytes_saved)} was there already;"
             f" {duration(sum(outcome.seconds.values()))} in all."
         )
     if outcome.signer:
         console.print(f"Signed by {outcome.signer}.")
-    console.print(f"Golden inputs: {outcome.golden}.")
+    console.print(marked("Golden inputs: {}.", outcome.golden))
     for runtime, what in outcome.runtimes.items():
-        console.print(f"[dim]{runtime}: {what}[/]")
+        console.print(marked("[dim]{}: {}[/]", runtime, what))
     console.print()
     headers, rows = deploy_rows(outcome)
     table = new_table(*headers)
     for cells in rows:
-        table.add_row(*cells)
+        add_row(table, *cells)
     console.print(table)
     if outcome.bench:
         console.print()
         print_duel(console, outcome.bench)
     print_gates(console, outcome.gates)
     if outcome.choice:
-        console.print(f"[bold]{outcome.choice.artifact}[/] runs there: {outcome.choice.reason}.")
-        for other in outcome.choice.runners_up:
-            console.print(f"[dim]  {other.artifact}: {other.reason}[/]")
+        choice = outcome.choice
+        console.print(marked("[bold]{}[/] runs there: {}.", choice.artifact, choice.reason))
+        for other in choice.runners_up:
+            console.print(marked("[dim]  {}: {}[/]", other.artifact, other.reason))
     if next_steps and not outcome.dry_run:
         console.print()
         host = "" if outcome.device == "local" else f" --host {outcome.device}"
         app = f" --app {outcome.app}"
         console.print("[bold]Next[/]")
-        console.print(f"  edgefreeze run{host}{app} --input inputs.npz --output answers.npz")
-        console.print(f"  edgefreeze status{host}{app}")
-        console.print(f"  edgefreeze rollback{host}{app}")
+        for command in ("run", "status", "rollback"):
+            more = " --input inputs.npz --output answers.npz" if command == "run" else ""
+            console.print(f"  edgefreeze {command}{host}{app}{more}", markup=False)
 
 
 def deploy_rows(outcome: Deployment) -> tables.Rows:
@@ -209,19 +219,18 @@ def deploy_rows(outcome: Deployment) -> tables.Rows:
 def print_status(console: Console, found: dict[str, Any]) -> None:
     """A device's apps and their releases."""
     if not found["apps"]:
-        console.print(
-            f"{found['device']}: no app yet. Next: edgefreeze deploy MODEL --host {found['device']}"
-        )
+        device = found["device"]
+        console.print(marked("{}: no app yet. Next: edgefreeze deploy MODEL --host {}", device, device))
     for app in found["apps"]:
-        phase = f" [yellow]({app['phase']})[/]" if app["phase"] not in ("COMMITTED", None) else ""
-        console.print(f"[bold]{found['device']}: {app['app']} runs {short(app['release'])}[/]{phase}")
+        told = "[bold]{}: {} runs {}[/]" + (" [yellow]({})[/]" if app["phase"] not in _SETTLED else "")
+        console.print(marked(told, found["device"], app["app"], short(app["release"]), app["phase"]))
         table = new_table("release", "", "built", "target", "size", "formats")
         for release in app["releases"]:
             role = "active" if release["release"] == app["release"] else ""
             role = "previous" if release["release"] == app["previous"] and not role else role
             role = f"{role}, pinned".lstrip(", ") if release["pinned"] else role
-            table.add_row(
-                short(release["release"]), role, release["created"] or "", release["target"] or "",
+            add_row(
+                table, short(release["release"]), role, release["created"] or "", release["target"] or "",
                 size(release["bytes"] or 0), _formats(release),
             )  # fmt: skip
         tables.show(console, table)
@@ -235,7 +244,7 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
 
 def print_history(console: Console, found: dict[str, Any]) -> None:
     """The log of an app."""
-    console.print(f"[bold]{found['device']}: {found['app']}[/]")
+    console.print(marked("[bold]{}: {}[/]", found["device"], found["app"]))
     console.print(event_table(found["entries"]))
 
 
@@ -243,8 +252,8 @@ def event_table(entries: list[dict[str, Any]]) -> Table:
     """What happened on a device, oldest first."""
     table = new_table("time", "event", "release", "before", "who", "detail")
     for entry in entries:
-        table.add_row(
-            _to_the_second(entry["time"] or ""), entry["event"] or "", short(entry["release"]),
+        add_row(
+            table, _to_the_second(entry["time"] or ""), entry["event"] or "", short(entry["release"]),
             short(entry["previous"]), entry["who"] or "", entry["detail"] or "",
         )  # fmt: skip
     return table

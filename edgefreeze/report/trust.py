@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgefreeze.report.markup import marked
 from edgefreeze.report.text import event_table
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _POLICIES = {
 def print_trust(console: Console, found: Mapping[str, Any]) -> None:
     """Policy, signers, and who changed them."""
     policy = _POLICIES.get(found["policy"], "has a policy that this edgefreeze does not know")
-    console.print(f"[bold]{found['device']}[/] {policy}.")
+    console.print(marked("[bold]{}[/] {}.", found["device"], policy))
     for signer in found["signers"]:
         console.print(f"  {signer['fingerprint']}  {signer['comment']}", markup=False)
     if not found["signers"]:
@@ -29,6 +30,6 @@ def print_trust(console: Console, found: Mapping[str, Any]) -> None:
             console.print("[yellow]  so it takes nothing. Next: edgefreeze trust add KEY.pub[/]")
     if found["ignored_lines"]:
         console.print(f"[yellow]  {found['ignored_lines']} lines of allowed_signers cannot be read[/]")
-    console.print(f"[dim]signatures are verified there by: {found['verifier']}[/]")
+    console.print(marked("[dim]signatures are verified there by: {}[/]", found["verifier"]))
     if found["entries"]:
         console.print(event_table(found["entries"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import http.client
 import os
 import re
 import shutil
@@ -320,7 +321,7 @@ def _get(address: str) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the scheme is checked
             data: bytes = answer.read()
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
+    except (http.client.HTTPException, OSError) as error:  # an answer that breaks off is no OSError
         raise Failure(
             "runtime-fetch",
             f"{clean(address, 200)} cannot be fetched: {clean(str(error), 200)}",

@@ -21,7 +21,6 @@ FILES = ("saved_model.pb", "saved_model.pbtxt")
 _INIT_KEYS = ("saved_model_main_op", "legacy_init_op")
 _LOCAL = "local_variables"
 _INIT_SIGNATURE = "__saved_model_init_op"
-_TRAIN_SIGNATURE = "__saved_model_train_op"
 _NOT_TO_CALL = (_INIT_SIGNATURE, "__saved_model_train_op")
 _STRING = 7
 """DT_STRING."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from edgefreeze import bug_report, logs
-from edgefreeze.cli import main
+from edgefreeze.cli import main, output
 
 SECRETS = ("hunter2", "s3cr3t", "doorbell-front", "cam-garage", "/srv/jane", "jane", "203.0.113.9", "2001:db8",
            "acme-corp", "eyJhbGciOiJIUzI1NiJ9", "frontdoor")  # fmt: skip
@@ -55,6 +56,12 @@ def test_a_run_that_fails_names_its_log(place: Path, capsys: pytest.CaptureFixtu
     assert path.stat().st_mode & 0o077 == 0, "it holds what was typed"
     assert main.run(["bench", "--host", "jane@127.0.0.1:1", "--json"]) == 4
     assert json.loads(capsys.readouterr().out)["log"] == str(logs.runs()[-1])
+
+
+def test_a_program_that_does_not_answer_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    late = subprocess.TimeoutExpired(["ssh", "-G", "cam1"], 10.0)
+    assert output.fail(late, command="status", as_json=False, debug=False) == 1
+    assert "ssh did not end within 10 s  [host-program]" in capsys.readouterr().err
 
 
 def test_a_run_that_does_nothing_leaves_no_log(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
