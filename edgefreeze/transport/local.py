@@ -62,6 +62,7 @@ class LocalStream:
                 start_new_session=True,
             )
         except OSError as error:
+            self._stderr.close()
             raise Failure(
                 "no-python",
                 f"local: {python} cannot be started: {error.strerror}",
