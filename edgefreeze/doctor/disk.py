@@ -11,6 +11,8 @@ from edgefreeze.text import clean, size
 MODEL_MB = 50
 """Reckoned for a release beside its runtimes."""
 INODES = {"tensorflow": 15_000, "litert": 1_500, "onnxruntime": 2_500}
+_FEW_FILES = 1_500
+"""Of a runtime that brings NumPy and little else."""
 """Files and folders of a runtime's tree, about."""
 NO_LINKS = ("vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk")
 """File systems without the links that `current` and the store are made of."""
@@ -54,10 +56,11 @@ def inodes(case: Case) -> Finding:
     free = case.facts.disk_free_inodes
     if free is None:
         return Finding(name="inodes", level="fine", found="no limit that the device tells")
-    need = 500 + sum(INODES[r.name] for r in case.runtimes if r.bring is not None)
+    brought = [r for r in case.runtimes if r.bring is not None]
+    need = 500 + sum(INODES.get(r.name, _FEW_FILES) for r in brought)
     if free >= need:
         return Finding(name="inodes", level="fine", found=f"{free} free")
-    first = 500 + sum(INODES[r.name] for r in case.runtimes if r.bring is not None and r.first)
+    first = 500 + sum(INODES.get(r.name, _FEW_FILES) for r in brought if r.first)
     return Finding(
         name="inodes",
         level="failure" if free < first else "warning",

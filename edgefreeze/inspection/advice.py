@@ -72,6 +72,8 @@ def advise(target: str, formats: Sequence[str], fits: Mapping[str, Fit], facts: 
                 f"{_title(lighter[0])} would need no TensorFlow there (1.5 GB unpacked): try it where space "
                 "or start-up counts"
             )
+    elif best == "tensorrt":
+        reasons.append("the device builds an engine of the model's ONNX for its own GPU")
     else:
         reasons.append("what works is the SavedModel alone")
     if facts.signatures > 1 and best != "saved_model":
@@ -111,4 +113,5 @@ def _title(name: str) -> str:
         "onnx": "ONNX",
         "frozen_pb": "the frozen graph",
         "saved_model": "the SavedModel",
+        "tensorrt": "TensorRT",
     }[name]

@@ -7,6 +7,7 @@ tensor of an operation once, weights included, as if nothing stayed in a cache.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from edgefreeze.inspection import operations
@@ -23,6 +24,15 @@ _CONVOLUTIONS = {
     "Conv": slice(1, None),
     "FULLY_CONNECTED": slice(1, None),
 }
+_TRANSPOSED = {
+    # operation: where its data and its weights stand, and the axes of the weights that a datum meets
+    "Conv2DBackpropInput": (2, 1, (0, 1, 2)),
+    "Conv3DBackpropInputV2": (2, 1, (0, 1, 2, 3)),
+    "TRANSPOSE_CONV": (2, 1, (0, 1, 2)),
+    "ConvTranspose": (0, 1, None),
+}
+_UNKNOWN = re.compile(r"(?i:(xla)?einsum|\w*(lstm|gru|rnn)\w*)")
+"""What hangs on more than the shapes of inputs and outputs: an equation, or steps in time."""
 _PRODUCTS = ("MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Gemm", "BATCH_MATMUL")
 _POOLS = ("MaxPool", "AvgPool", "AveragePool", "MAX_POOL_2D", "AVERAGE_POOL_2D")
 _PER_ELEMENT = {
@@ -96,13 +106,15 @@ def _flops(node: Node, inputs: list[Value], output: Value) -> int | None:
     if node.op in operations.table().moving:
         return 0
     count = output.elements
-    if count is None:
+    if count is None or _UNKNOWN.fullmatch(node.op):
         return None
     if node.op in _CONVOLUTIONS:
         shape = inputs[1].shape if len(inputs) > 1 else None
         if shape is None or None in shape:
             return None
         return 2 * count * math.prod(s for s in shape[_CONVOLUTIONS[node.op]] if s is not None)
+    if node.op in _TRANSPOSED:
+        return _transposed(inputs, *_TRANSPOSED[node.op])
     if node.op in _PRODUCTS:
         shape = inputs[0].shape if inputs else None
         flipped = any(node.attrs.get(key) for key in ("transpose_a", "adj_x", "transA"))
@@ -117,3 +129,15 @@ def _flops(node: Node, inputs: list[Value], output: Value) -> int | None:
         return inputs[0].elements if inputs else None
     per_element: int = _PER_ELEMENT.get(node.op, 1)
     return count * per_element
+
+
+def _transposed(inputs: list[Value], data: int, weights: int, axes: tuple[int, ...] | None) -> int | None:
+    """Of a transposed convolution: each element of the data is multiplied with the weights of its channel.
+    axes: None for all but the first."""
+    if len(inputs) <= max(data, weights):
+        return None
+    count, shape = inputs[data].elements, inputs[weights].shape
+    if count is None or shape is None or len(shape) < 3:
+        return None
+    met = [shape[axis] for axis in axes] if axes is not None else list(shape[1:])
+    return None if None in met else 2 * count * math.prod(size for size in met if size is not None)

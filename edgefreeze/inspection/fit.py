@@ -15,10 +15,10 @@ from edgefreeze.inspection.graph import HOLDING
 
 STATE = re.compile(
     r"Assign\w*|Scatter(Add|Sub|Update|Nd\w*)|ResourceScatter\w*|ResourceApply\w*|Apply\w+|Queue\w*|\w*Queue\w*|"
-    r"CountUpTo"
+    r"CountUpTo|LookupTable(Insert|Remove)(V2)?"
 )
-"""Operations that change what the next call sees. ScatterNd is none: it makes a new tensor."""
-_PURE_SCATTER = ("ScatterNd",)
+"""Operations that change what the next call sees, but for those that make a new tensor."""
+_PURE_SCATTER = ("ScatterNd", "ScatterNdNonAliasingAdd")
 RANDOM = re.compile(
     r"Random\w*|StatelessRandom\w*|Multinomial|StatefulRandom\w*|TruncatedNormal|ParameterizedTruncatedNormal"
 )
@@ -37,6 +37,11 @@ class Fit:
     reason: str
 
 
+def changes_state(op: str) -> bool:
+    """Whether what an operation does is seen by the next call."""
+    return STATE.fullmatch(op) is not None and op not in _PURE_SCATTER
+
+
 def fit(kind: str, ops: Iterable[str], format_name: str, *, size: int | None = None) -> Fit:
     """Judge a model of a kind (sources.names(), "tflite" or "onnx") with these operations, in graph order.
 
@@ -52,7 +57,7 @@ def fit(kind: str, ops: Iterable[str], format_name: str, *, size: int | None = N
             operations=(),
             reason="its operations are known only when it is traced: edgefreeze freeze MODEL -o model.pb",
         )
-    changing = tuple(op for op in used if STATE.fullmatch(op) and op not in _PURE_SCATTER)
+    changing = tuple(op for op in used if changes_state(op))
     if format_name == "saved_model":
         return Fit(format=format_name, works="yes", operations=(), reason="TensorFlow itself runs it")
     if changing:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+from edgefreeze.errors import Failure
 from edgefreeze.inspection.graph import Graph, Node, Value, sort
 from edgefreeze.inspection.schema import TENSORFLOW_DTYPES
 from edgefreeze.types import Shape
@@ -20,6 +21,8 @@ _LATER_OUTPUTS = {
 }  # fmt: skip
 """Names of outputs that are not their operation's first, of operations that name several."""
 _FEW = 64
+_MOST = 400_000
+"""Nodes with the bodies of all calls: functions that call the next one twice would double at each."""
 
 
 def read(graph_def: Any, outputs: Sequence[str], fed: Sequence[str] = ()) -> Graph:
@@ -99,6 +102,12 @@ class _Reader:
         stack: tuple[str, ...],
     ) -> dict[str, str]:
         """Add nodes; the names that they got by those that they had. `stack`: functions around them."""
+        if len(self._names) + len(node_defs) > _MOST:
+            raise Failure(
+                "model-broken",
+                "The model's functions call each other so often that its graph has no end.",
+                expected=f"at most {_MOST} nodes, each call counted",
+            )
         names: dict[str, str] = {}
         for node in node_defs:
             names[node.name] = self._fresh(node.name, scope)

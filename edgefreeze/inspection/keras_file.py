@@ -65,7 +65,10 @@ def read(path: Path) -> Described:
             code=tuple(layer.name for layer in layers if layer.kind == "Lambda"),
             **_weights(path),
         )
-    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, EOFError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
         raise Failure(
             "model-broken",
             f"The Keras file {path} is damaged, or has no model in it.",
@@ -78,7 +81,11 @@ def read(path: Path) -> Described:
 def _zip(path: Path) -> tuple[Any, str, str]:
     with zipfile.ZipFile(path) as archive:
         metadata = json.loads(archive.read("metadata.json"))
-        return json.loads(archive.read("config.json")), str(metadata.get("keras_version", "")), "tensorflow"
+        return (
+            json.loads(archive.read("config.json")),
+            str(metadata.get("keras_version", "")),
+            "",
+        )  # it names no backend
 
 
 def _hdf5(path: Path) -> tuple[Any, str, str]:
@@ -86,7 +93,9 @@ def _hdf5(path: Path) -> tuple[Any, str, str]:
     if text is None:
         raise ValueError("it has weights and no model_config")
     config = json.loads(text)
-    version = hdf5.attribute(path, "keras_version") or str(config.get("config", {}).get("keras_version", ""))
+    inner = config.get("config") if isinstance(config, dict) else None
+    own = inner.get("keras_version", "") if isinstance(inner, dict) else ""
+    version = hdf5.attribute(path, "keras_version") or str(own)
     return config, version, hdf5.attribute(path, "backend") or ""
 
 

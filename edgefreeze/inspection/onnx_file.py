@@ -12,6 +12,7 @@ from edgefreeze.inspection.graph import Graph, Node, Value, sort
 from edgefreeze.inspection.schema import ONNX_DTYPES
 from edgefreeze.types import Shape, Tensor
 from edgefreeze.worker import wire
+from edgefreeze.worker.graphs import unused
 from edgefreeze.worker.messages import parse
 
 _FEW = 64
@@ -47,7 +48,7 @@ def read(path: Path) -> File:
     model = parse(path, schema.onnx("ModelProto"))
     values: dict[str, Value] = {}
     nodes: list[Node] = []
-    _body(model.graph, None, nodes, values)
+    _body(model.graph, None, nodes, values, set())
     given = {tensor.name for tensor in model.graph.initializer}
     inputs = [i.name for i in model.graph.input if i.name not in given]
     outputs = [o.name for o in model.graph.output]
@@ -67,7 +68,9 @@ def read(path: Path) -> File:
     )
 
 
-def _body(graph: Any, inside: str | None, nodes: list[Node], values: dict[str, Value]) -> None:
+def _body(
+    graph: Any, inside: str | None, nodes: list[Node], values: dict[str, Value], taken: set[str]
+) -> None:
     """Add a graph's nodes and tensors, then those of the branches and loops in it."""
     for tensor in graph.initializer:
         dtype = ONNX_DTYPES.get(tensor.data_type, "")
@@ -79,12 +82,16 @@ def _body(graph: Any, inside: str | None, nodes: list[Node], values: dict[str, V
     for index, proto in enumerate(graph.node):
         attrs = {a.name: _attribute(a) for a in proto.attribute if not (a.HasField("g") or a.HasField("t"))}
         op = f"{proto.domain}.{proto.op_type}" if proto.domain not in ("", "ai.onnx") else proto.op_type
-        name = proto.name or (proto.output[0] if proto.output else f"{op}_{index}")
+        # ONNX does not ask that names differ, and the graph's nodes are found by them.
+        name = unused(
+            proto.name or (proto.output[0] if proto.output else f"{op}_{index}"), taken.__contains__
+        )
+        taken.add(name)
         node = Node(name, op, tuple(proto.input), tuple(proto.output), attrs, (), inside)
         nodes.append(node)
         for attribute in proto.attribute:
             if attribute.HasField("g"):
-                _body(attribute.g, name, nodes, values)
+                _body(attribute.g, name, nodes, values, taken)
             elif attribute.HasField("t") and op == "Constant":
                 dtype = ONNX_DTYPES.get(attribute.t.data_type, "")
                 values[proto.output[0]] = Value(

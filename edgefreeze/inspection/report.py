@@ -20,7 +20,7 @@ from edgefreeze.inspection import (
 from edgefreeze.inspection.advice import Advice
 from edgefreeze.inspection.candidates import Candidates, candidates
 from edgefreeze.inspection.cost import Cost, cost
-from edgefreeze.inspection.fit import RANDOM, STATE, Fit, fit, fit_of_layers
+from edgefreeze.inspection.fit import RANDOM, Fit, changes_state, fit, fit_of_layers
 from edgefreeze.inspection.graph import Graph
 from edgefreeze.inspection.saved_model import Signature
 from edgefreeze.shown import Shown
@@ -276,7 +276,7 @@ def _of_graph(graph: Graph) -> dict[str, object]:
         "weight_bytes": sum(v.bytes or 0 for v in weights),
         "tables": tuple(n.name for n in graph.nodes if TABLE_OPS.fullmatch(n.op)),
         "control_flow": {op: count for op, count in ops.items() if CONTROL_FLOW.fullmatch(op)},
-        "state": tuple(op for op in ops if STATE.fullmatch(op)),
+        "state": tuple(op for op in ops if changes_state(op)),
         "random": tuple(op for op in ops if RANDOM.fullmatch(op)),
         "nodes": len(graph.nodes),
         "operations": ops,

@@ -16,6 +16,7 @@ from edgefreeze.inspection.graph import Graph, Node, Value
 Known = tuple[int, ...]
 Rule = Callable[[Node, list[Value]], "Known | None"]
 
+_FEW = 64
 _CHANNELS_LAST = ("NHWC", "NDHWC", "NWC")
 
 
@@ -253,7 +254,8 @@ def _integers(node: Node, inputs: list[Value]) -> tuple[int, ...] | None:
             return inputs[0].integers
         if node.op in ("Pack", "ConcatV2", "Concat"):
             parts = inputs[:-1] if node.op == "ConcatV2" else inputs
-            return tuple(i for value in parts for i in _ints(value))
+            joined = tuple(i for value in parts for i in _ints(value))
+            return joined if len(joined) <= _FEW else None  # a chain of them would double at each
         if node.op == "StridedSlice":
             begin, end, strides = (_ints(value) for value in inputs[1:4])
             found = _ints(inputs[0])

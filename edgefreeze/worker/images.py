@@ -35,7 +35,8 @@ _SCALES: dict[str, Callable[[Array], Array]] = {
     "imagenet": lambda pixels: (pixels / np.float32(255) - _MEAN) / _DEVIATION,
 }
 NORMALISATIONS = tuple(_SCALES)
-_LINE = re.compile(r"(?P<file>.+?)(?:\s*[,;\t]\s*|\s+)(?P<label>\S+)")
+_LINE = re.compile(r"(?P<file>.+)(?:\s*[,;\t]\s*|\s+)(?P<label>[^\s,;]+)")
+"""A name may have blanks and commas: what stands last is the label."""
 
 
 def is_images(path: Path) -> bool:
@@ -173,12 +174,14 @@ def _labels(path: Path, files: Sequence[Path]) -> Array:
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())
-        name, label = (match["file"].strip('"'), match["label"].strip('"')) if match else (line.strip(), "")
-        if number == 1 and name not in known and not label.lstrip("+-").isdigit():
+        name, label = (
+            (match["file"].rstrip(" \t,;").strip('"'), match["label"].strip('"')) if match else (line.strip(), "")
+        )
+        if number == 1 and name not in known and not label.lstrip("+-").isdecimal():
             continue  # a heading
         if name not in known:
             raise _unlabelled(path, "the name of an image beside it", f"line {number}: {clean(name, 100)}")
-        if not label.isdigit():
+        if not label.isdecimal():
             raise _unlabelled(path, "a whole number after the name", f"line {number}: {clean(line, 100)}")
         found[name] = int(label)
     missing = [file.name for file in files if file.name not in found]

@@ -61,7 +61,8 @@ def _bound_bytes(objects: Any, signature: str | None) -> int | None:
     """The bytes of the variables bound to a signature's function; None: of the one that is the default."""
 
     def child(node: Any, name: str) -> Any:
-        return next((objects.nodes[c.node_id] for c in node.children if c.local_name == name), None)
+        ids = (c.node_id for c in node.children if c.local_name == name)
+        return next((objects.nodes[i] for i in ids if 0 <= i < len(objects.nodes)), None)
 
     signatures = child(objects.nodes[0], "signatures") if objects.nodes else None
     if signatures is None:
@@ -76,7 +77,8 @@ def _bound_bytes(objects: Any, signature: str | None) -> int | None:
         named = function.function.concrete_functions[0]
     if named not in objects.concrete_functions:
         return None
-    nodes = [objects.nodes[i] for i in set(objects.concrete_functions[named].bound_inputs)]
+    bound = set(objects.concrete_functions[named].bound_inputs)
+    nodes = [objects.nodes[i] for i in bound if 0 <= i < len(objects.nodes)]  # a damaged file says anything
     return _total(
         (node.variable.dtype, [d.size for d in node.variable.shape.dim])
         for node in nodes

@@ -369,6 +369,12 @@ def test_the_golden_file_has_no_other_cases() -> None:
     assert list(golden()) == list(CASES)
 
 
+def test_a_runtime_of_which_no_figures_are_known_stops_no_doctor() -> None:
+    engine = replace(LITERT, name="tensorrt", formats=("tensorrt",), first=False)
+    case = well(runtimes=(LITERT, engine))
+    assert {f.level for f in (*memory.findings(case), *disk.findings(case))} == {"fine"}
+
+
 def test_every_finding_in_the_code_has_a_case(monkeypatch: pytest.MonkeyPatch) -> None:
     made: set[tuple[str, int]] = set()
     for room in ROOMS:

@@ -62,5 +62,6 @@ def test_whatever_breaks_current_is_whole_and_the_next_ship_converges(world: Wor
 def test_there_are_thousands_of_cases(world: World) -> None:
     every = running.plan(world, registry.KINDS)
     assert len(set(every)) == len(every)
-    lacks = [kind.name for kind in registry.KINDS if kind.lacks()]
-    assert len(every) >= 4000 or lacks
+    lacks = {kind.name for kind in registry.KINDS if kind.lacks()}
+    # Without one of the three with more than a thousand each there are fewer.
+    assert len(every) >= 4000 or lacks & {"call-failed", "helper-killed", "connection"}

@@ -2,12 +2,14 @@
 
 import pytest
 
+from edgefreeze.errors import Failure
 from edgefreeze.inspection import advice, blocks, graph_def
 from edgefreeze.inspection.candidates import candidates
 from edgefreeze.inspection.cost import cost
-from edgefreeze.inspection.fit import fit, fit_of_layers
+from edgefreeze.inspection.fit import changes_state, fit, fit_of_layers
+from edgefreeze.inspection.graph import Graph, Node, Value
 from edgefreeze.inspection.shapes import infer
-from tests.inspection.graphs import add, classifier
+from tests.inspection.graphs import INT32, add, classifier
 from tests.inspection.graphs import graph_def as empty
 
 
@@ -109,6 +111,82 @@ def test_a_model_with_state_is_advised_to_stay_a_saved_model():
     found = advice.advise("board", formats, fits, facts)
     assert found.format == "saved_model"
     assert "keeps its variables" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("op", "changes"),
+    [
+        ("ScatterNd", False), ("ScatterNdNonAliasingAdd", False), ("ScatterNdUpdate", True), ("Assign", True),
+        ("LookupTableInsertV2", True), ("LookupTableFindV2", False), ("Conv2D", False),
+    ],
+)  # fmt: skip
+def test_state_is_what_the_next_call_sees(op, changes):
+    assert changes_state(op) == changes
+    assert (fit("saved_model", [op], "frozen_pb").works == "no") == changes
+
+
+def test_tensorrt_has_a_name_and_a_reason_where_it_is_first():
+    formats = ("tensorrt", "saved_model")
+    facts = advice.Facts(
+        kind="saved_model", signatures=1, input_dtypes=("float32",), tables=0, control_flow=(), changes=(),
+        parameters=1, flops=1, free_batch=False,
+    )  # fmt: skip
+    for ops, first, reason in (
+        (["Conv2D"], "tensorrt", "engine"),
+        (["DecodeWav"], "saved_model", "not TensorRT"),
+    ):
+        found = advice.advise("orin", formats, {n: fit("saved_model", ops, n) for n in formats}, facts)
+        assert found.format == first
+        assert any(reason in sentence for sentence in found.reasons)
+
+
+def test_a_transposed_convolution_costs_each_input_times_its_kernel():
+    g = empty()
+    add(g, "small", "Placeholder", shape=(1, 4, 4, 3))
+    add(g, "size", "Const", shape=(4,), dtype=INT32, values=(1, 8, 8, 5))
+    add(g, "kernel", "Const", shape=(3, 3, 5, 3))
+    add(g, "up", "Conv2DBackpropInput", "size", "kernel", "small", strides=(1, 2, 2, 1), padding="SAME")
+    (row,) = [r for r in cost(graph_def.read(g, ["up"])).by_operation if r.op == "Conv2DBackpropInput"]
+    if not row.uncounted:  # its output's shape may be open
+        assert row.flops == 2 * (4 * 4 * 3) * (3 * 3 * 5)
+
+
+@pytest.mark.parametrize(
+    "op", ["LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BlockLSTMV2", "GRU", "Einsum", "XlaEinsum"]
+)
+def test_what_hangs_on_more_than_shapes_is_not_counted(op):
+    node = Node("n", op, ("x",), ("y",))
+    graph = Graph([node], {"x": Value("float32", (1, 3)), "y": Value("float32", (1, 3))}, ("x",), ("y",))
+    assert cost(graph).uncounted == 1
+
+
+def test_functions_that_double_at_each_call_are_refused_and_not_followed():
+    g = empty()
+    add(g, "x", "Placeholder", shape=(1,))
+    for depth in range(40):
+        function = g.library.function.add()
+        function.signature.name = f"f{depth}"
+        function.signature.input_arg.add(name="value")
+        function.signature.output_arg.add(name="result")
+        for name in ("one", "two"):
+            node = function.node_def.add(name=name, op=f"f{depth + 1}" if depth < 39 else "Neg")
+            node.input.append("value")
+        function.ret["result"] = "one:result:0"
+    add(g, "call", "f0", "x")
+    with pytest.raises(Failure) as caught:
+        graph_def.read(g, ["call"])
+    assert caught.value.code == "model-broken"
+
+
+def test_a_chain_that_doubles_its_integers_ends():
+    g = empty()
+    add(g, "axis", "Const", shape=(), dtype=INT32, values=(0,))
+    add(g, "c0", "Const", shape=(2,), dtype=INT32, values=(1, 2))
+    for number in range(40):
+        add(g, f"c{number + 1}", "ConcatV2", f"c{number}", f"c{number}", "axis", dtype=INT32)
+    values = infer(graph_def.read(g, ["c40"]))
+    assert values["c5:0"].integers is not None
+    assert values["c40:0"].integers is None
 
 
 def test_blocks_are_layers_not_nodes():

@@ -108,6 +108,16 @@ def test_labels_stand_beside_the_images(folder, name, content):
     assert images.read(folder, image_input())[1].tolist() == [0, 3, 7]
 
 
+def test_a_label_stands_behind_a_name_with_blanks_and_commas(tmp_path):
+    names = ["my cat.png", "a, b.png", "plain.png"]
+    for name in names:
+        save(tmp_path / name, (1, 2, 3))
+    (tmp_path / "labels.csv").write_text('my cat.png,3\n"a, b.png",1\nplain.png ,\t2\n')
+    files = sorted(names)
+    expected = [{"my cat.png": 3, "a, b.png": 1, "plain.png": 2}[name] for name in files]
+    assert images.read(tmp_path, image_input())[1].tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -115,6 +125,7 @@ def test_labels_stand_beside_the_images(folder, name, content):
         ("a.png,0\nd.png,3\n", "line 2: d.png"),
         ("a.png,0\nb.BMP,dog\n", "line 2: b.BMP,dog"),
         ("a.png,-1\n", "line 1: a.png,-1"),
+        ("a.png,\u00b2\n", "line 1: a.png,\u00b2"),
         ("a.png\n", "line 1: a.png"),
     ],
 )
