@@ -1,5 +1,16 @@
-"""python -m edgefreeze: the command line."""
+"""python -m edgefreeze, and the command edgefreeze."""
 
-from edgefreeze.cli.main import main
+import os
 
-main()
+
+def main() -> None:
+    """The command line. Ctrl-C counts from the first import on."""
+    try:
+        from edgefreeze.cli.main import main as run
+    except KeyboardInterrupt:
+        os._exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

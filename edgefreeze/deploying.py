@@ -56,7 +56,8 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
     if request.wish.auto and not request.bench:
         raise Failure("usage", "--format auto lets the benchmark choose, and --no-bench leaves it out")
     if request.gates and not request.bench and not all(g.metric == "accuracy_drop" for g in request.gates):
-        raise Failure("usage", "--require needs the benchmark, and --no-bench leaves it out")
+        option = "--max-regress" if all(g.metric == "regress" for g in request.gates) else "--require"
+        raise Failure("usage", f"{option} needs the benchmark, and --no-bench leaves it out")
     if gates.of_accuracy(request.gates) and request.wish.evaluation is None:
         raise Failure("usage", "accuracy_drop needs data to compute accuracy on", next="add --eval FILE")
     formats = wanted_formats(target, request.wish, request.options, progress)
@@ -118,6 +119,7 @@ def deliver(
         check_space(ship, facts, target.limits.keep_free_mb, helper.where)
     outcome = begun(request, built, ship, facts)
     outcome.previous, outcome.active = before.active, before.active
+    outcome.changed = before.active != release.id
     if opened.renewed is not None:
         _tested(request, outcome, opened.renewed, progress)
         outcome.previous = before.previous

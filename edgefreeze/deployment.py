@@ -79,6 +79,8 @@ class Deployment(Shown):
     bytes_saved: int = 0
     previous: str | None = None
     active: str | None = None
+    changed: bool = True
+    """False: the release was active there before."""
     rolled_back: bool = False
     dry_run: bool = False
     selftest: tuple[SelfTest, ...] = ()

@@ -4,22 +4,14 @@ been cleaned of what a terminal would obey. The whole table, with the other room
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
-
-class Plain:
-    """to_dict(), as the other results have it."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, by the names of the --json document."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+from edgefreeze.shown import Shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored(Plain):
+class Stored:
     """A release on a device. None: the device does not say."""
 
     release: str | None
@@ -36,7 +28,7 @@ class Stored(Plain):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class App(Plain):
+class App:
     """An application on a device."""
 
     app: str | None
@@ -64,8 +56,8 @@ class Boot(TypedDict):
     """Whether the user's units start without a login."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status(Plain):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Status(Shown):
     """What a device runs. `release` and `previous` are those of the app where there is only one."""
 
     device: str
@@ -78,7 +70,7 @@ class Status(Plain):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(Plain):
+class Entry:
     """A line of a device's log."""
 
     time: str | None
@@ -90,8 +82,8 @@ class Entry(Plain):
     detail: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History(Plain):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class History(Shown):
     """The log of an app, oldest first."""
 
     device: str
@@ -101,8 +93,8 @@ class History(Plain):
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Switch(Plain):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Switch(Shown):
     """A rollback: `release` runs now, `previous` ran before it."""
 
     device: str

@@ -179,7 +179,9 @@ CODES: dict[str, Code] = {
         UNREACHABLE, "The helper on the device did not start.", "See the device's message; ssh HOST true."
     ),
     "helper-died": Code(
-        UNREACHABLE, "The helper on the device ended in the middle of its work.", "Try again."
+        UNREACHABLE,
+        "The connection was lost, or the helper on the device ended in the middle of its work.",
+        "Try again.",
     ),
     "device-silent": Code(UNREACHABLE, "The device stopped answering.", "Check the link, then try again."),
     "protocol": Code(FAILED, "The two sides do not understand each other.", "Use one version on both sides."),
@@ -191,7 +193,9 @@ CODES: dict[str, Code] = {
         "Free some there, or leave TensorFlow out: --no-tf.",
     ),
     "store-io": Code(
-        FAILED, "The device could not read or write a file.", "Check its card and mount options."
+        FAILED,
+        "The device could not read or write a file.",
+        "Check its card and mount options, and whether its user may write there (root = …).",
     ),
     "digest-mismatch": Code(
         FAILED,
@@ -207,7 +211,9 @@ CODES: dict[str, Code] = {
     ),
     "no-artifact": Code(FAILED, "The release has no such format.", "edgefreeze status lists its formats."),
     "bad-input": Code(
-        CONFIG, "The inputs are not what the model takes.", "edgefreeze status; check names and shapes."
+        CONFIG,
+        "The inputs are not what the model takes.",
+        "Give the names and shapes that the message lists.",
     ),
     "hook-failed": Code(
         ROLLED_BACK,

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from edgefreeze import benching, building, deploying, operate, project
 from edgefreeze.benching import Measurement
-from edgefreeze.benchmark.gates import Gate
+from edgefreeze.benchmark.gates import Gate, Judgement
 from edgefreeze.benchmark.plan import Effort
+from edgefreeze.benchmark.result import DuelResult
 from edgefreeze.building import Built, Wish
 from edgefreeze.conversion import Options
 from edgefreeze.deployment import Ask, Deployment, Request
@@ -101,7 +104,14 @@ def deploy(
         gates=gates,
         allow_emulated=allow_emulated,
     )
-    outcome = deploying.deploy(request, progress, ask)
+    try:
+        outcome = deploying.deploy(request, progress, ask)
+    except Failure as failure:
+        # A gate that says no is when one wants to see why.
+        if html is not None and failure.fields.get("bench") is not None:
+            measured = msgspec.convert(failure.fields["bench"], DuelResult)
+            page.write(html, measured, msgspec.convert(failure.fields["gates"], tuple[Judgement, ...]))
+        raise
     if html is not None and outcome.bench is not None:
         page.write(html, outcome.bench, outcome.gates)
     return outcome

@@ -193,7 +193,8 @@ def _of_contestant(name: str, blocks: Sequence[Block], rate_hz: float | None) ->
     share = change / statistics.middle(centres)
     if p < 0.001 and abs(share) > DRIFT:
         yield _note(
-            "drift", name, f"its latency drifted by {share:+.0%} from the first block to the last",
+            "drift", name,
+            f"its latency drifted by {share:+.0%} of its median from the first block to the last",
             "look at temperature, clock and load in the time series; measure for longer",
         )  # fmt: skip
     groups = statistics.modes(samples)
@@ -210,7 +211,7 @@ def _of_contestant(name: str, blocks: Sequence[Block], rate_hz: float | None) ->
         rhythm = f"every {far.every} calls one takes" if far.every else few
         yield _note(
             "outliers", name, f"{rhythm} {far.extra_ns / 1e6:.3g} ms longer than the others",
-            "the median hides them: look at p99 and the mean; a timer or another process may be why",
+            "the median hides them; a timer or another process may be why",
         )  # fmt: skip
     yield from _leak(name, whole)
     late = sum(b.missed for b in whole)

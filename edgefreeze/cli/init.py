@@ -54,4 +54,6 @@ def command(
     if as_json:
         output.document("init", {"path": str(file.resolve()), "app": name, "target": target, "model": model})
     elif not quiet:
-        output.console().print(f"wrote {file}; next: edgefreeze deploy --dry-run")
+        local = targets.load(target).transport == "local"
+        step = "deploy --dry-run" if local else f"devices add NAME HOST --target {target}"
+        output.console().print(f"wrote {file}; next: edgefreeze {step}", markup=False)

@@ -5,7 +5,10 @@ Commands are imported when they are called, so that --help answers in a blink.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
+import shlex
 import sys
 from typing import Any
 
@@ -110,6 +113,54 @@ def cli() -> None:
     """
 
 
+def _named(arguments: list[str]) -> str:
+    """The command's whole name, as in its --json document: "devices add"."""
+    first = next((i for i, a in enumerate(arguments) if a in COMMANDS), None)
+    if first is None:
+        return ""
+    name = arguments[first]
+    with contextlib.suppress(Exception):  # a command that cannot be imported fails where it is run
+        group = cli.get_command(click.Context(cli), name)
+        if isinstance(group, click.Group):
+            inner = next((a for a in arguments[first + 1 :] if a in group.commands), "")
+            return f"{name} {inner}".rstrip() if (name, inner) != ("devices", "list") else name
+    return name
+
+
+def _host(arguments: list[str]) -> str | None:
+    """What --host was given."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument == "--host":
+            return following
+        if argument.startswith("--host="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _to_host(text: str, host: str) -> str:
+    """A next command for the device that this one was for: without --host it would be another's."""
+    words = text.split()
+    if words[:1] != ["edgefreeze"] or "--host" in words:
+        return text
+    found: click.Command | None = cli
+    for word in words[1:3]:
+        inner = found.get_command(click.Context(found), word) if isinstance(found, click.Group) else None
+        found = inner or found
+    takes = found is not None and any("--host" in param.opts for param in found.params)
+    return f"{text} --host {shlex.quote(host)}" if takes else text
+
+
+def _flush() -> None:
+    """What is printed is out, or that is an error as any other."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        from edgefreeze.cli import output
+
+        output.forget_stdout()
+        raise
+
+
 def main() -> None:
     """Run the command line and exit with its status."""
     sys.exit(run(sys.argv[1:]))
@@ -123,16 +174,26 @@ def run(arguments: list[str]) -> int:
     # Known before click has parsed anything, so that a usage error is JSON too where JSON was asked for.
     rest = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json, debug = "--json" in rest, "--debug" in rest
-    command = next((a for a in arguments if a in COMMANDS), "")
-    log = logs.begin(command, arguments)
+    command = _named(rest)
+    log = logs.begin(command.partition(" ")[0], arguments)
     status = 1
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - as long as the process
     try:
         result: Any = cli.main(args=arguments, prog_name="edgefreeze", standalone_mode=False)
         status = result if isinstance(result, int) else 0
+        _flush()
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
-        status = output.fail(error, command=command, as_json=as_json, debug=debug)
+        host = _host(rest)
+        status = output.fail(
+            error,
+            command=command,
+            as_json=as_json,
+            debug=debug,
+            complete=lambda text: _to_host(text, host) if host else text,
+        )
     finally:
         log.end(status)
     return status

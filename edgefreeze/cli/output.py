@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA = 1
+_OF_FILES = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+"""Errors that only files have, and that do not always say which."""
+
+
+def forget_stdout() -> None:
+    """Keep the interpreter from complaining, when it ends, of an output that takes no more."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def document(command: str, fields: Mapping[str, object]) -> None:
@@ -36,23 +45,42 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console that heeds NO_COLOR, pipes and narrow terminals."""
     from rich.console import Console
 
+    class Piped(Console):
+        def on_broken_pipe(self) -> None:
+            """As for what click prints; rich's own would end with status 1."""
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     # In a pipe rich would take 80 columns and break lines that a script or a log wants whole.
     width = None if stream.isatty() or "COLUMNS" in os.environ else 120
-    return Console(stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=width)
+    return Piped(stderr=stderr, highlight=False, soft_wrap=not stream.isatty(), width=width)
 
 
-def fail(error: BaseException, *, command: str, as_json: bool, debug: bool) -> int:
-    """Show an error; returns the exit status."""
+def fail(
+    error: BaseException,
+    *,
+    command: str,
+    as_json: bool,
+    debug: bool,
+    complete: Callable[[str], str] = lambda text: text,
+) -> int:
+    """Show an error; returns the exit status. complete: puts into the next command what belongs to it."""
+    if isinstance(error, BrokenPipeError):
+        forget_stdout()
+        return errors.INTERRUPTED  # whoever read it has seen enough, and is told no more
     failure = _as_failure(error)
     if failure is None:
         return 0
+    failure.next = complete(failure.next) if failure.next else None
     log = _logged(failure, error)
     if as_json:
         head = {"schema": SCHEMA, "command": command, "ok": False}
-        _print({**head, **failure.fields, "error": failure.as_json(), "log": log})
-    else:
-        click.echo(text_of(failure, log), err=True)
+        try:
+            _print({**head, **failure.fields, "error": failure.as_json(), "log": log})
+        except OSError:  # what failed may be just this
+            forget_stdout()
+    # The log of a CI job, where the document goes into a file, says what failed all the same.
+    click.echo(text_of(failure, log), err=True)
     if debug:
         if failure.detail:
             click.echo(clean_lines(failure.detail), err=True)
@@ -94,17 +122,15 @@ def _as_failure(error: BaseException) -> Failure | None:
         return Failure(
             "interrupted",
             "interrupted",
+            device_state=getattr(error, "device_state", None),
             retry_safe=True,
-            next="the same command again: it goes on where it was",
+            next="the same command again",
         )
-    if isinstance(error, BrokenPipeError):
-        # Whoever read our output has seen enough; keep the interpreter from complaining at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Failure("interrupted", "the reader of the output went away")
-    if isinstance(error, OSError) and error.filename is not None:
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _OF_FILES):
+        what = "what is written" if error.filename is None else clean(os.fsdecode(error.filename), 500)
         return Failure(
             "host-io",
-            f"{clean(os.fsdecode(error.filename), 500)}: {clean(error.strerror or str(error), 200)}",
+            f"{what}: {clean(error.strerror or str(error), 200)}",
             found=f"{type(error).__name__}, in a file of this machine",
             retry_safe=True,
         )

@@ -36,8 +36,9 @@ def command(
     if as_json:
         output.document("rollback", found)
     else:
+        same = found["release"] == found["previous"]
         output.console().print(
-            f"{found['device']}: {found['app']} runs {short(found['release'])} again"
-            f" (was {short(found['previous'])})",
+            f"{found['device']}: {found['app']} runs {short(found['release'])} "
+            + ("as before" if same else f"again (was {short(found['previous'])})"),
             markup=False,
         )

@@ -76,12 +76,12 @@ def main(folder: Path) -> int:
         "\n[bold]Next[/]: the same to a board. In the demo's folder, where edgefreeze.toml says the rest:"
     )
     console.print(f"  cd {folder}")
-    console.print(f"  {tool} run --input digits.npz --output answers.npz   [dim]infer on the device[/]")
-    console.print(f"  {tool} status                                             [dim]what it runs[/]")
-    console.print(
-        f"  {tool} deploy --target pi4 --host pi@raspberrypi.local    [dim]to a Raspberry Pi 4[/]",
-        soft_wrap=True,
-    )
+    for command, what in (
+        ("run --input digits.npz --output answers.npz", "infer on the device"),
+        ("status", "what it runs"),
+        ("deploy --target pi4 --host pi@raspberrypi.local", "to a Raspberry Pi 4"),
+    ):
+        console.print(f"  {tool} {command:<48} [dim]{what}[/]", soft_wrap=True)
     return 0
 
 

@@ -13,6 +13,12 @@ from edgefreeze.device.errors import CODES, DeviceError
 from edgefreeze.device.frames import FrameReader, Silent
 
 STDERR_TAIL = 8 * 1024
+ALONE = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "KERAS_HOME": "/dev/null/keras",
+}
+"""For every process that has a runtime in it. ONNX Runtime (seen in 1.31.1) keeps an id of the machine and
+events to be sent to its maker; Keras writes a configuration where it can, so here it cannot."""
 _KEPT_VARIABLES = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
 _alive: Set["Runner"] = set()
@@ -209,6 +215,7 @@ def _start(
     pinned = ["--cpus", ",".join(map(str, cpus))] if cpus else []
     environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     environment.update(
+        ALONE,
         TF_CPP_MIN_LOG_LEVEL="3",
         OMP_NUM_THREADS=str(threads),
         OPENBLAS_NUM_THREADS=str(threads),

@@ -16,6 +16,7 @@ from edgefreeze.benchmark.result import DuelResult
 from edgefreeze.building import Built
 from edgefreeze.deployment import Deployment
 from edgefreeze.difference.verifying import Comparison
+from edgefreeze.documents import History, Status, Switch
 from edgefreeze.freezing import Frozen
 from edgefreeze.inspection.report import Inspection
 from edgefreeze.report import duel, text
@@ -183,6 +184,44 @@ def _inspected(found: Inspection) -> str:
     return _page(_inspected_line(found), ends, _table(["target", "take", "formats"], rows) if rows else "")
 
 
+# --- a device
+
+
+def _status_line(found: Status) -> str:
+    if not found.apps:
+        return f"{found.device} has no app yet"
+    return f"{found.device} runs " + ", ".join(f"{a.app} {short(a.release)}" for a in found.apps)
+
+
+def _status(found: Status) -> str:
+    rows = [
+        [str(a.app), short(r.release), {a.previous: "previous", a.release: "active"}.get(r.release, ""),
+         r.created or "", r.target or "", " ".join(r.formats)]
+        for a in found.apps for r in a.releases
+    ]  # fmt: skip
+    head = ["app", "release", "", "built", "target", "formats"]
+    return _page(_status_line(found), _table(head, rows) if rows else "")
+
+
+def _history_line(found: History) -> str:
+    last = found.entries[-1] if found.entries else None
+    said = f", last {last.event} at {last.time}" if last else ""
+    return f"{found.device}, {found.app}: {len(found.entries)} entries{said}"
+
+
+def _history(found: History) -> str:
+    rows = [
+        [e.time or "", e.event or "", short(e.release), short(e.previous), e.who or "", e.detail or ""]
+        for e in found.entries
+    ]
+    return _page(_history_line(found), _table(["time", "event", "release", "before", "who", "detail"], rows))
+
+
+def _switch_line(found: Switch) -> str:
+    was = "" if found.previous == found.release else f" (was {short(found.previous)})"
+    return f"{found.device} runs {found.app} {short(found.release)}{was}"
+
+
 def _plain(found: Any) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(found)
     return fields
@@ -204,3 +243,6 @@ _enter(Measurement, _measured_line, _measured, benching.fields)
 _enter(DuelResult, _duel_line, _duel)
 _enter(Comparison, _compared_line, _compared)
 _enter(Inspection, _inspected_line, _inspected)
+_enter(Status, _status_line, _status)
+_enter(History, _history_line, _history)
+_enter(Switch, _switch_line, lambda found: _page(_switch_line(found)))

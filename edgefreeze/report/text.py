@@ -31,8 +31,9 @@ def deploy_fields(outcome: Deployment) -> dict[str, Any]:
     fields: dict[str, Any] = {
         name: msgspec.to_builtins(getattr(outcome, name))
         for name in (
-            "release", "app", "target", "device", "emulated", "previous", "active", "rolled_back", "dry_run",
-            "bytes_total", "bytes_needed", "bytes_sent", "bytes_saved", "seconds", "runtimes", "golden",
+            "release", "app", "target", "device", "emulated", "previous", "active", "changed", "rolled_back",
+            "dry_run", "bytes_total", "bytes_needed", "bytes_sent", "bytes_saved", "seconds", "runtimes",
+            "golden",
             "artifacts", "selftest", "accuracy", "facts", "choice", "unverified", "cached", "signer", "gates",
         )
     }  # fmt: skip
@@ -152,7 +153,7 @@ def print_deploy(console: Console, outcome: Deployment, *, next_steps: bool = Tr
         console.print(marked(told, outcome.device, runs, needed, saved))
     else:
         was = f"was {short(outcome.previous)}" if outcome.previous else "the first release there"
-        if outcome.previous == outcome.release:
+        if not outcome.changed:
             was = "it did before"
         console.print(marked("[bold green]{} runs {}[/] ({}).", outcome.device, name, was))
         console.print(
@@ -169,7 +170,7 @@ def print_deploy(console: Console, outcome: Deployment, *, next_steps: bool = Tr
     table = new_table(*headers)
     for cells in rows:
         add_row(table, *cells)
-    console.print(table)
+    tables.show(console, table)
     if outcome.bench:
         console.print()
         print_duel(console, outcome.bench)
@@ -184,7 +185,7 @@ def print_deploy(console: Console, outcome: Deployment, *, next_steps: bool = Tr
         host = "" if outcome.device == "local" else f" --host {outcome.device}"
         app = f" --app {outcome.app}"
         console.print("[bold]Next[/]")
-        for command in ("run", "status", "rollback"):
+        for command in ("run", "status", *(["rollback"] if outcome.previous else [])):
             more = " --input inputs.npz --output answers.npz" if command == "run" else ""
             console.print(f"  edgefreeze {command}{host}{app}{more}", markup=False)
 
@@ -245,7 +246,7 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
 def print_history(console: Console, found: dict[str, Any]) -> None:
     """The log of an app."""
     console.print(marked("[bold]{}: {}[/]", found["device"], found["app"]))
-    console.print(event_table(found["entries"]))
+    tables.show(console, event_table(found["entries"]))
 
 
 def event_table(entries: list[dict[str, Any]]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgefreeze.report import tables
 from edgefreeze.report.markup import marked
 from edgefreeze.report.text import event_table
 
@@ -27,9 +28,11 @@ def print_trust(console: Console, found: Mapping[str, Any]) -> None:
     if not found["signers"]:
         console.print("  no key is enrolled")
         if found["policy"] == "require":
-            console.print("[yellow]  so it takes nothing. Next: edgefreeze trust add KEY.pub[/]")
+            host = "" if found["device"] == "local" else f" --host {found['device']}"
+            told = "[yellow]  so it takes nothing. Next: edgefreeze trust add KEY.pub{}[/]"
+            console.print(marked(told, host))
     if found["ignored_lines"]:
         console.print(f"[yellow]  {found['ignored_lines']} lines of allowed_signers cannot be read[/]")
     console.print(marked("[dim]signatures are verified there by: {}[/]", found["verifier"]))
     if found["entries"]:
-        console.print(event_table(found["entries"]))
+        tables.show(console, event_table(found["entries"]))

@@ -108,7 +108,7 @@ def check_room(
             found=f"{size(facts.disk_free_bytes)} free",
             device_state="unchanged: nothing has been sent",
             retry_safe=True,
-            next="free some space there, or leave TensorFlow out: --no-tf",
+            next="free some space there, or root = … on another disk for this device in edgefreeze.toml",
         )
     # Content is linked into its place, so a file costs one inode; folders come on top.
     inodes = len(bring) + len(bring) // 4 + 64

@@ -86,7 +86,9 @@ class Helper:
     def __enter__(self) -> Helper:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KeyboardInterrupt) and (state := self.state_sentence()):
+            error.device_state = f"{state}, as last heard"  # type: ignore[attr-defined]
         self.close()
 
     def request(
@@ -287,7 +289,8 @@ class Helper:
             f"{self.where}: {text.get('message', op)}",
             expected=text.get("expected"),
             found=text.get("found"),
-            device_state=self.state_sentence() or _UNOPENED,
+            # Of an app that is not there nothing is active, and that says nothing of those that are.
+            device_state=_UNOPENED if code == "no-app" else self.state_sentence() or _UNOPENED,
             retry_safe=retry if isinstance(retry, bool) else None,
             detail=clean(str(error.get("trace") or error.get("stderr") or ""), 8000) or None,
         )

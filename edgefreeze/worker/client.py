@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from edgefreeze.device.child import ALONE
 from edgefreeze.errors import Failure
 from edgefreeze.text import clean, duration
 from edgefreeze.worker import sources
@@ -130,7 +131,7 @@ def _for_the_model(request: Mapping[str, Any]) -> dict[str, str]:
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a child that runs edgefreeze's own code, from wherever this one was imported."""
-    merged = {**os.environ, **_ENVIRONMENT, **(more or {})}
+    merged = {**os.environ, **ALONE, **_ENVIRONMENT, **(more or {})}
     paths = [str(_PACKAGE_PARENT), merged.get("PYTHONPATH", "")]
     merged["PYTHONPATH"] = os.pathsep.join(p for p in paths if p)
     return merged

@@ -174,9 +174,8 @@ def _labels(path: Path, files: Sequence[Path]) -> Array:
         if not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())
-        name, label = (
-            (match["file"].rstrip(" \t,;").strip('"'), match["label"].strip('"')) if match else (line.strip(), "")
-        )
+        name, label = (match["file"], match["label"]) if match else (line.strip(), "")
+        name, label = name.rstrip(" \t,;").strip('"'), label.strip('"')
         if number == 1 and name not in known and not label.lstrip("+-").isdecimal():
             continue  # a heading
         if name not in known:

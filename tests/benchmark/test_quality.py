@@ -257,7 +257,10 @@ def test_a_drift_must_be_of_a_twentieth_and_no_chance() -> None:
         return of_blocks(blocks)
 
     assert "drift" not in drift(0.05)
-    assert drift(0.06)["drift"].message == "its latency drifted by +6% from the first block to the last"
+    assert (
+        drift(0.06)["drift"].message
+        == "its latency drifted by +6% of its median from the first block to the last"
+    )
     assert "-" in drift(-0.2)["drift"].message
     assert "drift" not in drift(0.5, count=7), "of seven nothing is known"
 

@@ -184,7 +184,7 @@ def test_a_mistake_in_the_file_names_file_and_line(elsewhere: Path) -> None:
 def test_init_writes_a_file_that_works_and_keeps_one_that_is_there(elsewhere: Path) -> None:
     status, out, _ = run("init", "--model", "net.keras", "--app", "cam", "--target", "pi4")
     assert status == 0
-    assert "deploy --dry-run" in out
+    assert out.endswith("next: edgefreeze devices add NAME HOST --target pi4\n")
     text = (elsewhere / "edgefreeze.toml").read_text()
     assert 'target = "pi4"' in text
     status, failure = error("init")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -161,3 +162,61 @@ def test_a_pipe_gets_whole_lines(stored: str) -> None:
     (row,) = [line for line in rows if line.lstrip().startswith("tflite")]
     assert {"3.988", "4.122", "0.40", "(0.39–0.40)", "faster"} <= set(row.split())
     assert "…" not in "".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "completed"),
+    [
+        ("edgefreeze trust add KEY.pub", "edgefreeze trust add KEY.pub --host cam1"),
+        ("edgefreeze status", "edgefreeze status --host cam1"),
+        ("edgefreeze status --host cam2", "edgefreeze status --host cam2"),
+        ("edgefreeze devices remove x, or another name", "edgefreeze devices remove x, or another name"),
+        ("the same command again", "the same command again"),
+        ("edgefreeze nonsense", "edgefreeze nonsense"),
+    ],
+)
+def test_the_next_command_is_for_the_device_that_this_one_was_for(text: str, completed: str) -> None:
+    assert main._to_host(text, "cam1") == completed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["targets", "show", "nope"], "targets show"),
+        (["devices"], "devices"),
+        (["devices", "list"], "devices"),
+        (["devices", "add", "x", "y"], "devices add"),
+        (["status", "--host", "x"], "status"),
+        (["bogus"], ""),
+        (["results", "bogus"], "results"),
+    ],
+)
+def test_an_error_names_the_command_as_its_document_does(arguments: list[str], name: str) -> None:
+    assert main._named(arguments) == name
+
+
+def test_an_error_is_told_on_stderr_beside_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["targets", "show", "nope", "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["command"] == "targets show"
+    assert "[target-unknown]" in err
+
+
+def edgefreeze_in(shell: str) -> subprocess.CompletedProcess[str]:
+    command = f"{sys.executable} -m edgefreeze"
+    script = shell.replace("edgefreeze", command, 1)
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.process
+def test_an_output_that_takes_nothing_is_no_defect() -> None:
+    closed = edgefreeze_in("edgefreeze targets list >&-")
+    assert (closed.returncode, closed.stderr) == (0, "")
+    full = edgefreeze_in("edgefreeze targets list --json >/dev/full")
+    assert full.returncode == 1
+    assert "No space left on device  [host-io]" in full.stderr
+    assert "Traceback" not in full.stderr
+    gone = edgefreeze_in("edgefreeze targets schema | true; exit ${PIPESTATUS[0]}")
+    assert (gone.returncode in (0, 130), gone.stderr) == (True, "")
+    table = edgefreeze_in("edgefreeze devices 2>&1 | true; exit ${PIPESTATUS[0]}")
+    assert table.returncode in (0, 130)
