@@ -12,6 +12,7 @@ from edgefreeze.benchmark import store
 from edgefreeze.benchmark.events import Block
 from edgefreeze.benchmark.plan import DuelPlan, Effort, Entrant, duel
 from edgefreeze.benchmark.result import About, Collector, DuelResult, merged
+from edgefreeze.device.protocol import RUN
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
 from edgefreeze.targets import Bench
@@ -105,11 +106,12 @@ def collect(helper: Helper, device: str, progress: Progress) -> list[DuelResult]
     runs = helper.request("bench_left").get("runs")
     for entry in runs if isinstance(runs, list) else []:
         run = entry.get("run") if isinstance(entry, dict) else None
-        if not isinstance(run, str):
+        if not isinstance(run, str) or RUN.fullmatch(run) is None:
             continue
         try:
             blob = helper.request("bench_read", {"run": run}).get("blob")
-            result = store.recovered(blob if isinstance(blob, bytes) else b"", f"run {run}", device=device)
+            journal = blob if isinstance(blob, bytes) else b""
+            result = store.recovered(journal, f"run {run}", device=device, run=run)
             path = store.place(result)
             if not path.exists():
                 store.keep(result, path)

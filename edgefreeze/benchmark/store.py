@@ -19,6 +19,7 @@ import msgspec
 from edgefreeze import inventory
 from edgefreeze.benchmark.plan import DuelPlan
 from edgefreeze.benchmark.result import SCHEMA, About, Collector, DuelResult
+from edgefreeze.device.protocol import RUN
 from edgefreeze.errors import Failure
 from edgefreeze.text import clean
 
@@ -115,7 +116,14 @@ def _plain(name: str) -> str:
 
 
 def place(about: About | DuelResult) -> Path:
-    """Where a run's result goes."""
+    """Where a run's result goes. Raises Failure bad-result where the run's name is none."""
+    if RUN.fullmatch(about.run or "") is None:
+        raise Failure(
+            "bad-result",
+            "a run whose name is none",
+            expected="8 to 64 hexadecimal digits",
+            found=clean(about.run or "", 80),
+        )
     stamp = re.sub(r"[^0-9TZ]", "", about.started or "")
     folder = root() / _plain(about.app or "_") / _plain(about.device)
     return folder / f"{stamp}-{about.run}.json"
@@ -238,8 +246,9 @@ def head(plan: DuelPlan, about: About) -> Document:
     return {"plan": msgspec.to_builtins(plan), "about": msgspec.to_builtins(about)}
 
 
-def recovered(data: bytes, where: str, *, device: str | None = None) -> DuelResult:
-    """A result from a journal, as far as it goes. device: as whom we know the device that it lay on.
+def recovered(data: bytes, where: str, *, device: str | None = None, run: str | None = None) -> DuelResult:
+    """A result from a journal, as far as it goes. device: as whom we know the device that it lay on; run: the
+    one that was asked for.
 
     Raises Failure bad-result, protocol.
     """
@@ -250,6 +259,10 @@ def recovered(data: bytes, where: str, *, device: str | None = None) -> DuelResu
         about = msgspec.convert(told["about"], About, strict=False)
     except (IndexError, KeyError, TypeError, msgspec.ValidationError) as error:
         raise Failure("bad-result", f"{where} is no run: {clean(str(error), 200)}") from None
+    if run is not None and about.run != run:  # it becomes a file's name
+        raise Failure(
+            "protocol", f"{where} says that it is another", expected=run, found=clean(about.run or "", 80)
+        )
     collector = Collector(plan=plan)
     for line in lines[1:]:
         if line:

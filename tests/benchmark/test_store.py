@@ -44,6 +44,13 @@ def test_devices_that_are_no_file_names(state: Path) -> None:
     assert store.place(about(device="../../etc")).resolve().is_relative_to(state.resolve())
 
 
+@pytest.mark.parametrize("run", ["/../../../evil", "0123456", "0" * 65, "ABCDEF01", "01234567\n", "", None])
+def test_a_run_whose_name_is_none_has_no_place(run: str | None) -> None:
+    with pytest.raises(Failure) as caught:
+        store.place(about(run=run))
+    assert caught.value.code == "bad-result"
+
+
 def test_an_older_result_is_upgraded_and_a_newer_one_refused() -> None:
     found: dict[str, Any] = msgspec.to_builtins(made(saved_model=10.0, tflite=4.0))
     old = {
