@@ -105,7 +105,7 @@ class DuelPlan:
     timeout_s: float
     seed: int
     starts: tuple[int, ...] = ()
-    """Cold starts, by contestant, in drawn order; the last ones stay for the race. None: each once."""
+    """Cold starts, by contestant, in drawn order; the last ones stay for the race. (): each once."""
     long_start_s: float | None = None
     """Starts that take longer than this are not repeated."""
     cpus: tuple[int, ...] = ()

@@ -157,6 +157,11 @@ def test_for_continuous_integration() -> None:
 # --- in formats of others
 
 
+def test_every_format_that_is_offered_is_written() -> None:
+    result = made(tflite=4.0)
+    assert all(exporting.export(result, to) for to in exporting.FORMATS)
+
+
 def test_csv_has_every_sample() -> None:
     result = made(saved_model=10.0, tflite=4.0)
     rows = list(csv.DictReader(exporting.as_csv(result).splitlines()))
