@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from edgefreeze.errors import Failure, out_of_range
 from edgefreeze.targets import Bench
@@ -103,7 +105,7 @@ class DuelPlan:
     warmup_samples: int
     warmup_seconds: float
     timeout_s: float
-    seed: int
+    seed: Annotated[int, msgspec.Meta(ge=0)]
     starts: tuple[int, ...] = ()
     """Cold starts, by contestant, in drawn order; the last ones stay for the race. (): each once."""
     long_start_s: float | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from edgefreeze.benchmark import quality, statistics
 from edgefreeze.benchmark.events import SILENT, Block, Cold, Environment, Event, Failed, Warmup, parse
@@ -94,7 +96,7 @@ class DuelResult(Shown):
     device: str
     emulated: bool
     threads: int
-    seed: int
+    seed: Annotated[int, msgspec.Meta(ge=0)]
     facts: DeviceFacts
     environment: tuple[Environment, ...]
     contestants: tuple[Contestant, ...]
@@ -149,7 +151,8 @@ class Collector:
 
     def add(self, event: dict[str, Any]) -> None:
         """Check and keep one event. Raises Failure protocol."""
-        if event.get("kind") not in SILENT:
+        kind = event.get("kind")
+        if not isinstance(kind, str) or kind not in SILENT:
             self.events.append(parse(event, len(self.plan.entrants)))
 
     def result(

@@ -52,7 +52,7 @@ def decode(text: str | bytes, where: str) -> DuelResult:
             found = {**found, "schema": found["result_schema"]}
         found = _cleaned(found)
         schema = found["schema"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Failure(
             "bad-result", f"{where} is no result of a benchmark", expected="what edgefreeze bench wrote"
         ) from None
@@ -67,7 +67,10 @@ def decode(text: str | bytes, where: str) -> DuelResult:
     while schema < SCHEMA:
         if schema not in UPGRADES:
             raise Failure("bad-result", f"{where}: no such schema", found=clean(str(schema), 40))
-        found = UPGRADES[schema](found)
+        try:
+            found = UPGRADES[schema](found)
+        except (TypeError, AttributeError, KeyError):
+            raise Failure("bad-result", f"{where} is damaged", expected=f"schema {schema}") from None
         schema = found["schema"]
     try:
         return msgspec.convert(found, DuelResult, strict=False)
@@ -252,7 +255,7 @@ def recovered(data: bytes, where: str, *, device: str | None = None, run: str | 
 
     Raises Failure bad-result, protocol.
     """
-    lines = [_cleaned(_line(line)) for line in data.splitlines()]
+    lines = [_line(line) for line in data.splitlines()]
     try:
         told = lines[0]["about"]
         plan = msgspec.convert(told["plan"], DuelPlan, strict=False)
@@ -272,9 +275,9 @@ def recovered(data: bytes, where: str, *, device: str | None = None, run: str | 
 
 
 def _line(text: bytes) -> Document:
-    """One line; {} for one that was cut off."""
+    """One line, cleaned; {} for one that was cut off."""
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = _cleaned(json.loads(text))
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

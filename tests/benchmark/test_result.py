@@ -107,7 +107,9 @@ def test_a_contestant_that_failed_has_no_latency() -> None:
         {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [0]},
         {"kind": "block", "contestant": 0, "block": 0, "samples_ns": ["1"]},
         {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [10**14]},
+        {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [1], "at_ns": 10**400},
         {"kind": "nonsense"},
+        {"kind": []},
         {},
     ],
 )
