@@ -21,6 +21,7 @@ from edgefreeze.transport.client import Helper
 from edgefreeze.types import DeviceFacts
 
 PROFILED_CALLS = 20
+_LOST = ("helper-died", "device-silent")
 
 
 def require_cpus(effort: Effort, defaults: Bench, facts: DeviceFacts, where: str) -> None:
@@ -101,7 +102,11 @@ def _race(helper: Helper, plan: DuelPlan, about: About, progress: Progress) -> D
 
 
 def collect(helper: Helper, device: str, progress: Progress) -> list[DuelResult]:
-    """Take what runs that were cut have left on the device, store it here and remove it there."""
+    """Take what runs that were cut have left on the device, store it here and remove it there.
+
+    Raises Failure bad-result where nothing can be stored here: the device keeps it then; and what the
+    transport raises where the connection is lost.
+    """
     found = []
     runs = helper.request("bench_left").get("runs")
     for entry in runs if isinstance(runs, list) else []:
@@ -112,19 +117,22 @@ def collect(helper: Helper, device: str, progress: Progress) -> list[DuelResult]
             blob = helper.request("bench_read", {"run": run}).get("blob")
             journal = blob if isinstance(blob, bytes) else b""
             result = store.recovered(journal, f"run {run}", device=device, run=run)
-            path = store.place(result)
-            if not path.exists():
-                store.keep(result, path)
-                found.append(result)
-                samples = sum(len(c.samples) for c in result.contestants)
-                progress.note(
-                    f"{device} had {samples} samples of a run that was cut ({result.started}, release"
-                    f" {short(result.release)}): edgefreeze results show {run}"
-                )
         except Failure as failure:
-            if failure.code not in ("bad-result", "protocol"):
+            if failure.code in _LOST:
                 raise
+            # It would hinder whoever measures there next, today and ever after.
+            helper.request("bench_forget", {"run": run})
             progress.note(f"{device}: run {run[:8]} cannot be read and is thrown away: {failure.message}")
+            continue
+        path = store.place(result)
+        if not path.exists():
+            store.keep(result, path)
+            found.append(result)
+            samples = sum(len(c.samples) for c in result.contestants)
+            progress.note(
+                f"{device} had {samples} samples of a run that was cut ({result.started}, release"
+                f" {short(result.release)}): edgefreeze results show {run}"
+            )
         helper.request("bench_forget", {"run": run})
     return found
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from edgefreeze import measuring
 from edgefreeze.benchmark import store
 from edgefreeze.benchmark.result import About
+from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.progress import Silent
 from edgefreeze.transport import client
@@ -86,3 +90,59 @@ def test_a_journal_that_says_it_is_another_run_is_stored_nowhere(
     assert not list(tmp_path.rglob("*evil*"))
     assert "run 01234567 cannot be read and is thrown away" in progress.said[0]
     assert not journal.exists()
+
+
+def unreadable(journal: Path) -> None:
+    """As on a bad sector: the device cannot open it."""
+    journal.unlink()
+    journal.symlink_to(journal)
+
+
+def endless(journal: Path) -> None:
+    """More than the device reads of a journal."""
+    with journal.open("r+b") as file:
+        file.truncate((256 << 20) + 1)
+
+
+@pytest.mark.parametrize("spoil", [unreadable, endless])
+def test_a_journal_that_the_device_cannot_read_is_forgotten_and_hinders_nobody(
+    root: Path, helper: Helper, spoil: Callable[[Path], None]
+) -> None:
+    bad, good, progress = leave(root, about()), leave(root, about(run="f" * 16), "f" * 16), Notes()
+    spoil(bad)
+    (found,) = measuring.collect(helper, "cam1", progress)
+    assert found.run == "f" * 16
+    assert any("run 01234567 cannot be read and is thrown away" in text for text in progress.said)
+    assert not bad.is_symlink()
+    assert not bad.exists()
+    assert not good.exists()
+    assert measuring.collect(helper, "cam1", Notes()) == []
+
+
+def test_what_this_machine_cannot_store_stays_on_the_device(root: Path, helper: Helper) -> None:
+    journal = leave(root, about())
+    store.root().parent.mkdir(parents=True)
+    store.root().touch()
+    with pytest.raises(Failure) as caught:
+        measuring.collect(helper, "cam1", Notes())
+    assert caught.value.code == "bad-result"
+    assert "cannot be written" in caught.value.message
+    assert journal.exists()
+
+
+def test_a_lost_connection_is_no_journal_that_cannot_be_read(root: Path, helper: Helper) -> None:
+    journal, progress = leave(root, about()), Notes()
+    pid = helper.request("ping")["pid"]
+    asked = helper.request
+
+    def until_read(op: str, *args: Any, **more: Any) -> dict[str, Any]:
+        if op == "bench_read":
+            os.kill(pid, signal.SIGKILL)
+        return asked(op, *args, **more)
+
+    helper.request = until_read  # type: ignore[method-assign]
+    with pytest.raises(Failure) as caught:
+        measuring.collect(helper, "cam1", progress)
+    assert caught.value.code == "helper-died"
+    assert progress.said == []
+    assert journal.exists()
