@@ -9,7 +9,7 @@ from typing import Any
 
 import edgefreeze
 from edgefreeze.benchmark import store
-from edgefreeze.benchmark.events import Block
+from edgefreeze.benchmark.events import Block, Operation, operations
 from edgefreeze.benchmark.plan import DuelPlan, Effort, Entrant, duel
 from edgefreeze.benchmark.result import About, Collector, DuelResult, merged
 from edgefreeze.device.protocol import RUN
@@ -89,6 +89,7 @@ def _race(helper: Helper, plan: DuelPlan, about: About, progress: Progress) -> D
     try:
         answer = helper.request("bench", args, on_event=on_event)
         stream.event({"kind": "end"})
+        return collector.result(about, parity=answer.get("checks"))
     except Failure as failure:
         if not any(isinstance(e, Block) for e in collector.events):
             stream.path.unlink(missing_ok=True)
@@ -97,8 +98,6 @@ def _race(helper: Helper, plan: DuelPlan, about: About, progress: Progress) -> D
         raise
     finally:
         stream.close()
-    parity = answer.get("checks")
-    return collector.result(about, parity=parity if isinstance(parity, dict) else None)
 
 
 def collect(helper: Helper, device: str, progress: Progress) -> list[DuelResult]:
@@ -145,9 +144,9 @@ def profile(
     progress: Progress,
     *,
     cpus: tuple[int, ...] = (),
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[Operation]]:
     """How long each operation of each contestant takes, where its runtime tells; see device/runtimes."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Operation]] = {}
     for entrant in entrants:
         progress.step("profile", f"profiling {entrant.name}")
         args = {
@@ -159,10 +158,8 @@ def profile(
             "cpus": list(cpus),
         }
         try:
-            operations = helper.request("profile", args).get("operations")
+            told = helper.request("profile", args).get("operations")
+            found[entrant.name] = operations(told)
         except Failure as failure:
             progress.note(f"{entrant.name} has no profile: {failure.message}")
-            continue
-        if isinstance(operations, list):
-            found[entrant.name] = [o for o in operations if isinstance(o, dict)][:5000]
     return found

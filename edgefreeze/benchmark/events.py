@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -89,6 +90,33 @@ class Failed(msgspec.Struct, frozen=True, tag_field="kind", tag="failed", kw_onl
 Event = Cold | Warmup | Block | Environment | Failed
 SILENT = {"head", "begin", "end"}
 """Lines of a device's journal that say nothing of the measurement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An operation of a contestant, as its runtime's profiler tells."""
+
+    name: str
+    type: str
+    """What it computes: "Conv"; "" where the profiler does not tell."""
+    ns: Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+    """Nanoseconds, the mean of a call of the model."""
+
+
+MOST_OPERATIONS = 5000
+
+
+def operations(told: object) -> list[Operation]:
+    """A profile, cleaned; of a longer one the first MOST_OPERATIONS. Raises Failure protocol."""
+    try:
+        known = msgspec.convert(told, list[Operation], strict=True)
+    except msgspec.ValidationError as error:
+        raise Failure(
+            "protocol", f"the device sent a profile that is none: {clean(str(error), 200)}"
+        ) from None
+    return [
+        Operation(name=clean(o.name, 1000), type=clean(o.type, 200), ns=o.ns) for o in known[:MOST_OPERATIONS]
+    ]
 
 
 def parse(event: dict[str, Any], contestants: int) -> Event:

@@ -105,6 +105,12 @@ UNREADABLE = {
     "too deep inside": '{"schema": 2, "app": ' + "[" * 900 + "]" * 900 + "}",
     "no contestants": '{"schema": 1, "contestants": 5}',
     "contestants that are none": '{"schema": 1, "contestants": [1], "comparisons": null}',
+    "an operation that takes no time": json.dumps(
+        {
+            **msgspec.to_builtins(made(tflite=4.0)),
+            "operations": {"tflite": [{"name": "a", "type": "", "ns": "x"}]},
+        }
+    ),
     "no seed": json.dumps({**msgspec.to_builtins(made(tflite=4.0)), "seed": -1}),
 }
 
