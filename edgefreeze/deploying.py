@@ -153,7 +153,7 @@ def deliver(
             outcome.accuracy = accuracy.on_device(
                 helper, release, built.evaluation, threads=target.bench.threads
             )
-        _require_accuracy(helper, release, outcome.accuracy, request.wish.max_accuracy_drop)
+        _require_accuracy(helper, release, outcome.accuracy, request.wish.max_accuracy_drop, known=known)
     if request.bench and release.provable:
         with clock("bench"):
             outcome.bench = _measure(request, helper, release, plans, facts, before, progress)
@@ -192,12 +192,14 @@ def _terms(request: Request, built: Built, facts: DeviceFacts) -> renewal.Terms 
 
 
 def _require_accuracy(
-    helper: Helper, release: Release, found: tuple[Accuracy, ...], most_lost: float | None
+    helper: Helper, release: Release, found: tuple[Accuracy, ...], most_lost: float | None, *, known: bool
 ) -> None:
-    """Raise Failure accuracy-dropped where the device computes worse than is allowed; the release goes."""
+    """Raise Failure accuracy-dropped where the device computes worse than is allowed; the release goes,
+    unless the device had it before."""
     wrong = {a.format: reason for a in found if (reason := accuracy.too_low(a, most_lost))}
     if wrong:
-        session.discard(helper, release.manifest["app"], release.id)
+        if not known:
+            session.discard(helper, release.manifest["app"], release.id)
         raise Failure(
             "accuracy-dropped",
             f"{helper.where}: {', '.join(wrong)} loses too much accuracy there",
