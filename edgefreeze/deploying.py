@@ -20,7 +20,7 @@ import msgspec
 from edgefreeze import accuracy, measuring, runtimes
 from edgefreeze.accuracy import Accuracy
 from edgefreeze.benchmark import choice, gates, quality
-from edgefreeze.benchmark.plan import entrants_of
+from edgefreeze.benchmark.plan import entrants_of, require_time
 from edgefreeze.benchmark.result import About, DuelResult
 from edgefreeze.building import Built, build, wanted_formats
 from edgefreeze.deployment import (
@@ -59,6 +59,8 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
         raise Failure("usage", "--require needs the benchmark, and --no-bench leaves it out")
     if gates.of_accuracy(request.gates) and request.wish.evaluation is None:
         raise Failure("usage", "accuracy_drop needs data to compute accuracy on", next="add --eval FILE")
+    if request.bench:
+        require_time(request.effort, target.bench)
     formats = wanted_formats(target, request.wish, request.options, progress)
     sources.find(request.model)
     if request.sign is not None:

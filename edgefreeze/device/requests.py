@@ -46,7 +46,7 @@ class Operation(NamedTuple):
 APP = {"app": checks.name}
 RELEASE = {"app": checks.name, "release": checks.digest}
 THREADS = checks.integer(1, 256)
-SECONDS = checks.number(0.001, 86_400)
+SECONDS = checks.number(*protocol.WAIT_S)
 RUN_ID = checks.text(64, protocol.RUN, "8 to 64 hexadecimal digits")
 RUN = {"release": checks.digest, "format": checks.text(130), "threads": THREADS, "timeout_s": SECONDS}
 
