@@ -2,7 +2,7 @@
 
 Evaluation data is an .npz: the signature's inputs under their names, and the true classes (integers, one
 a row) under "label"; or a folder of images with a folder for each class. The prediction is the argmax over
-the last axis of the model's first output.
+the classes of the model's first output, which has two or more.
 """
 
 from __future__ import annotations
@@ -90,15 +90,29 @@ def open_data(path: Path) -> Evaluation:
     return Evaluation(path=path, inputs=arrays, labels=labels)
 
 
-def share(outputs: Array, labels: Array) -> float:
-    """Share of rows whose argmax over the last axis is the label. outputs: (rows, classes). Pure."""
-    return float(np.mean(right(outputs, labels)))
+def right(outputs: Array, labels: Array, name: str) -> Array:
+    """Which rows have their largest element at the label; booleans of shape (rows,). Pure.
 
-
-def right(outputs: Array, labels: Array) -> Array:
-    """Which rows have their largest element at the label; booleans of shape (rows,). Pure."""
-    found: Array = np.argmax(outputs.reshape(len(labels), -1), axis=-1) == labels
-    return found
+    outputs: (rows, classes), two classes at least; axes of one element between the two are left out.
+    name: the output's. Raises Failure samples-bad for any other shape: in a single column the largest is
+    always the first, and where to cut a probability is not ours to know.
+    """
+    shape, numbers = outputs.shape, outputs.dtype.kind in "biuf"
+    rows, classes = (shape[0], shape[-1]) if outputs.ndim > 1 else (outputs.size, 1)
+    if not numbers or not outputs.ndim or rows != len(labels) or outputs.size != rows * max(classes, 1):
+        problem = "is no row of classes for each row of the data"
+    elif classes < 2:
+        problem = "has no classes to choose from: it is one number a row, of which nothing is the largest"
+    else:
+        found: Array = np.argmax(outputs.reshape(rows, classes), axis=-1) == labels
+        return found
+    raise Failure(
+        "samples-bad",
+        f"no accuracy: the model's output '{clean(name, 80)}' {problem}",
+        expected=f"numbers of shape ({len(labels)}, classes), two classes or more",
+        found=f"{outputs.dtype} of shape {shape}",
+        next="without --eval and --max-accuracy-drop; or a model that gives a score for each class",
+    )
 
 
 def reference(model: Path, data: Evaluation, options: Options) -> Evaluation:
@@ -119,11 +133,10 @@ def reference(model: Path, data: Evaluation, options: Options) -> Evaluation:
         )
     inputs = data.inputs or {k.partition("|")[2]: v for k, v in answers.items() if k.startswith("in|")}
     name = str(result["outputs"][0])
-    outputs = answers[f"out|{name}"]
+    known = right(answers[f"out|{name}"], labels, name)
     return replace(
-        data, inputs=inputs, labels=labels, output=name, original=share(outputs, labels),
-        right=right(outputs, labels),
-    )  # fmt: skip
+        data, inputs=inputs, labels=labels, output=name, original=float(np.mean(known)), right=known
+    )
 
 
 def on_host(
@@ -172,7 +185,7 @@ def on_device(helper: Helper, release: Release, data: Evaluation, *, threads: in
 
 def _accuracy(artifact: Artifact, data: Evaluation, infer: Callable[[bytes], bytes]) -> Accuracy:
     assert data.labels is not None
-    found = right(_answers(artifact, data, infer), data.labels)
+    found = right(_answers(artifact, data, infer), data.labels, data.output)
     return Accuracy(
         format=artifact.key,
         accuracy=float(np.mean(found)),

@@ -14,7 +14,7 @@ from edgefreeze import accuracy, building, measuring, operate, runtimes
 from edgefreeze.accuracy import Accuracy, Evaluation
 from edgefreeze.benchmark import gates, store
 from edgefreeze.benchmark.gates import Gate, Judgement
-from edgefreeze.benchmark.plan import Effort, entrants_of
+from edgefreeze.benchmark.plan import Effort, entrants_of, require_time
 from edgefreeze.benchmark.result import About, DuelResult
 from edgefreeze.building import Wish
 from edgefreeze.conversion import Options
@@ -86,6 +86,7 @@ def bench(request: Request, progress: Progress, ask: Ask = lambda prompt: None) 
     Raises Failure: gate-emulated, what building and sending raise, locked, and what the transport raises; a
     gate that does not pass is in the outcome.
     """
+    require_time(request.effort, request.target.bench)
     progress.step("connect", f"connecting to {request.device.name}")
     with connect(request.device, ask, session.FIRST) as helper:
         progress.step("probe", "looking at the device")

@@ -20,7 +20,7 @@ import msgspec
 from edgefreeze import accuracy, measuring, runtimes
 from edgefreeze.accuracy import Accuracy
 from edgefreeze.benchmark import choice, gates, quality
-from edgefreeze.benchmark.plan import entrants_of
+from edgefreeze.benchmark.plan import entrants_of, require_time
 from edgefreeze.benchmark.result import About, DuelResult
 from edgefreeze.building import Built, build, wanted_formats
 from edgefreeze.deployment import (
@@ -60,6 +60,8 @@ def deploy(request: Request, progress: Progress, ask: Ask = lambda prompt: None)
         raise Failure("usage", f"{option} needs the benchmark, and --no-bench leaves it out")
     if gates.of_accuracy(request.gates) and request.wish.evaluation is None:
         raise Failure("usage", "accuracy_drop needs data to compute accuracy on", next="add --eval FILE")
+    if request.bench:
+        require_time(request.effort, target.bench)
     formats = wanted_formats(target, request.wish, request.options, progress)
     sources.find(request.model)
     if request.sign is not None:
@@ -155,7 +157,7 @@ def deliver(
             outcome.accuracy = accuracy.on_device(
                 helper, release, built.evaluation, threads=target.bench.threads
             )
-        _require_accuracy(helper, release, outcome.accuracy, request.wish.max_accuracy_drop)
+        _require_accuracy(helper, release, outcome.accuracy, request.wish.max_accuracy_drop, known=known)
     if request.bench and release.provable:
         with clock("bench"):
             outcome.bench = _measure(request, helper, release, plans, facts, before, progress)
@@ -194,12 +196,14 @@ def _terms(request: Request, built: Built, facts: DeviceFacts) -> renewal.Terms 
 
 
 def _require_accuracy(
-    helper: Helper, release: Release, found: tuple[Accuracy, ...], most_lost: float | None
+    helper: Helper, release: Release, found: tuple[Accuracy, ...], most_lost: float | None, *, known: bool
 ) -> None:
-    """Raise Failure accuracy-dropped where the device computes worse than is allowed; the release goes."""
+    """Raise Failure accuracy-dropped where the device computes worse than is allowed; the release goes,
+    unless the device had it before."""
     wrong = {a.format: reason for a in found if (reason := accuracy.too_low(a, most_lost))}
     if wrong:
-        session.discard(helper, release.manifest["app"], release.id)
+        if not known:
+            session.discard(helper, release.manifest["app"], release.id)
         raise Failure(
             "accuracy-dropped",
             f"{helper.where}: {', '.join(wrong)} loses too much accuracy there",

@@ -9,9 +9,10 @@ from typing import Any
 
 import edgefreeze
 from edgefreeze.benchmark import store
-from edgefreeze.benchmark.events import Block
+from edgefreeze.benchmark.events import Block, Operation, operations
 from edgefreeze.benchmark.plan import DuelPlan, Effort, Entrant, duel
 from edgefreeze.benchmark.result import About, Collector, DuelResult, merged
+from edgefreeze.device.protocol import RUN
 from edgefreeze.errors import Failure
 from edgefreeze.progress import Progress
 from edgefreeze.targets import Bench
@@ -20,6 +21,7 @@ from edgefreeze.transport.client import Helper
 from edgefreeze.types import DeviceFacts
 
 PROFILED_CALLS = 20
+_LOST = ("helper-died", "device-silent")
 
 
 def require_cpus(effort: Effort, defaults: Bench, facts: DeviceFacts, where: str) -> None:
@@ -87,6 +89,7 @@ def _race(helper: Helper, plan: DuelPlan, about: About, progress: Progress) -> D
     try:
         answer = helper.request("bench", args, on_event=on_event)
         stream.event({"kind": "end"})
+        return collector.result(about, parity=answer.get("checks"))
     except Failure as failure:
         if not any(isinstance(e, Block) for e in collector.events):
             stream.path.unlink(missing_ok=True)
@@ -95,34 +98,40 @@ def _race(helper: Helper, plan: DuelPlan, about: About, progress: Progress) -> D
         raise
     finally:
         stream.close()
-    parity = answer.get("checks")
-    return collector.result(about, parity=parity if isinstance(parity, dict) else None)
 
 
 def collect(helper: Helper, device: str, progress: Progress) -> list[DuelResult]:
-    """Take what runs that were cut have left on the device, store it here and remove it there."""
+    """Take what runs that were cut have left on the device, store it here and remove it there.
+
+    Raises Failure bad-result where nothing can be stored here: the device keeps it then; and what the
+    transport raises where the connection is lost.
+    """
     found = []
     runs = helper.request("bench_left").get("runs")
     for entry in runs if isinstance(runs, list) else []:
         run = entry.get("run") if isinstance(entry, dict) else None
-        if not isinstance(run, str):
+        if not isinstance(run, str) or RUN.fullmatch(run) is None:
             continue
         try:
             blob = helper.request("bench_read", {"run": run}).get("blob")
-            result = store.recovered(blob if isinstance(blob, bytes) else b"", f"run {run}", device=device)
-            path = store.place(result)
-            if not path.exists():
-                store.keep(result, path)
-                found.append(result)
-                samples = sum(len(c.samples) for c in result.contestants)
-                progress.note(
-                    f"{device} had {samples} samples of a run that was cut ({result.started}, release"
-                    f" {short(result.release)}): edgefreeze results show {run}"
-                )
+            journal = blob if isinstance(blob, bytes) else b""
+            result = store.recovered(journal, f"run {run}", device=device, run=run)
         except Failure as failure:
-            if failure.code not in ("bad-result", "protocol"):
+            if failure.code in _LOST:
                 raise
+            # It would hinder whoever measures there next, today and ever after.
+            helper.request("bench_forget", {"run": run})
             progress.note(f"{device}: run {run[:8]} cannot be read and is thrown away: {failure.message}")
+            continue
+        path = store.place(result)
+        if not path.exists():
+            store.keep(result, path)
+            found.append(result)
+            samples = sum(len(c.samples) for c in result.contestants)
+            progress.note(
+                f"{device} had {samples} samples of a run that was cut ({result.started}, release"
+                f" {short(result.release)}): edgefreeze results show {run}"
+            )
         helper.request("bench_forget", {"run": run})
     return found
 
@@ -135,9 +144,9 @@ def profile(
     progress: Progress,
     *,
     cpus: tuple[int, ...] = (),
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[Operation]]:
     """How long each operation of each contestant takes, where its runtime tells; see device/runtimes."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Operation]] = {}
     for entrant in entrants:
         progress.step("profile", f"profiling {entrant.name}")
         args = {
@@ -149,10 +158,8 @@ def profile(
             "cpus": list(cpus),
         }
         try:
-            operations = helper.request("profile", args).get("operations")
+            told = helper.request("profile", args).get("operations")
+            found[entrant.name] = operations(told)
         except Failure as failure:
             progress.note(f"{entrant.name} has no profile: {failure.message}")
-            continue
-        if isinstance(operations, list):
-            found[entrant.name] = [o for o in operations if isinstance(o, dict)][:5000]
     return found

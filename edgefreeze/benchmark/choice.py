@@ -78,4 +78,4 @@ def _unfit(contestant: Contestant, memory_bytes: int | None) -> str | None:
 def _slower(best: Contestant, other: Contestant, seed: int) -> bool:
     """Whether the duel shows that `other` is slower."""
     found = statistics.compare(best.format, other.format, best.samples_ns, other.samples_ns, seed=seed)
-    return found.verdict != "no difference shown"
+    return found.verdict == "slower"

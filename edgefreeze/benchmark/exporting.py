@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import re
+from typing import TYPE_CHECKING
 
-from edgefreeze.benchmark.result import DuelResult
+if TYPE_CHECKING:  # a command's choices need no NumPy
+    from edgefreeze.benchmark.result import DuelResult
 
 FORMATS = ("csv", "pyperf", "prometheus")
 

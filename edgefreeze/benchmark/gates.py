@@ -229,7 +229,8 @@ def _judge(gate: Gate, runs: str, result: DuelResult | None, drops: Sequence[Dro
     if gate.metric in _MEMORY:
         used = contestant.memory.get(_MEMORY[gate.metric])
         return _decided(gate, name, used, used, "the largest seen")
-    spoilt = next((f for f in result.findings if f.invalid), None)
+    # A sweep is one duel for each number of threads, and each has findings of its own.
+    spoilt = next((f for f in result.findings if f.invalid and f.threads == contestant.threads), None)
     if spoilt is not None:
         return _open(gate, f"the measurement is invalid: {spoilt.message}")
     if gate.metric == "start":

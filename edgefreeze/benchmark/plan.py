@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+
+from edgefreeze.device.protocol import BLOCK_S, WAIT_S
 from edgefreeze.errors import Failure, out_of_range
 from edgefreeze.targets import Bench
 
@@ -17,6 +20,8 @@ LONG_START_S = 5.0
 """A contestant whose start takes longer than this is started once, unless a number of starts was asked."""
 NO_XNNPACK = "@no-xnnpack"
 ACTIVE = "active:"
+WAITED = 3
+"""A request is waited for this many times as long as a contestant may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +86,7 @@ class Effort:
             ("rate_hz", self.rate_hz, 0.001, 100_000),
             ("min_samples", self.min_samples, 1, 1_000_000),
             ("min_seconds", self.min_seconds, 0, 3600),
-            ("max_seconds", self.max_seconds, 0.01, 3600),
+            ("max_seconds", self.max_seconds, ROUNDS * BLOCK_S[0], 3600),
             ("cold_starts", self.cold_starts, 1, 100),
         ):
             if value is not None and not least <= value <= most:
@@ -103,9 +108,9 @@ class DuelPlan:
     warmup_samples: int
     warmup_seconds: float
     timeout_s: float
-    seed: int
+    seed: Annotated[int, msgspec.Meta(ge=0)]
     starts: tuple[int, ...] = ()
-    """Cold starts, by contestant, in drawn order; the last ones stay for the race. None: each once."""
+    """Cold starts, by contestant, in drawn order; the last ones stay for the race. (): each once."""
     long_start_s: float | None = None
     """Starts that take longer than this are not repeated."""
     cpus: tuple[int, ...] = ()
@@ -154,6 +159,27 @@ def draw_order(contestants: int, rounds: int, seed: int) -> tuple[int, ...]:
     return tuple(order)
 
 
+def require_time(effort: Effort, defaults: Bench, rounds: int = ROUNDS) -> float:
+    """Seconds that each contestant may take in steady state. Raises Failure usage where the device takes no
+    plan of so little or so much."""
+    samples, slow = effort.min_samples or defaults.samples, ""
+    # Whoever asks for more than the target's samples or seconds means it, and is given the time.
+    longest = max(effort.max_seconds or defaults.seconds, effort.min_seconds)
+    if effort.rate_hz and effort.max_seconds is None and samples / effort.rate_hz * 1.1 > longest:
+        longest = samples / effort.rate_hz * 1.1
+        slow = f"{samples} samples at {effort.rate_hz:g} Hz take "
+    least, most = rounds * BLOCK_S[0], min(rounds * BLOCK_S[1], WAIT_S[1] / WAITED)
+    if not least <= longest <= most:
+        raise Failure(
+            "usage",
+            f"{slow}{longest:.6g} s for each contestant cannot be measured",
+            expected=f"{least:g} s to {most:g} s",
+            found=f"{longest:.6g} s",
+            next="--max-seconds, or fewer --min-samples" if slow else "--max-seconds",
+        )
+    return longest
+
+
 def duel(
     entrants: tuple[Entrant, ...],
     defaults: Bench,
@@ -166,10 +192,7 @@ def duel(
     """A duel with a target's defaults, where `effort` says nothing else; threads: of this duel."""
     effort = effort or Effort()
     samples = effort.min_samples or defaults.samples
-    # Whoever asks for more than the target's samples or seconds means it, and is given the time.
-    longest = max(effort.max_seconds or defaults.seconds, effort.min_seconds)
-    if effort.rate_hz and effort.max_seconds is None:
-        longest = max(longest, samples / effort.rate_hz * 1.1)
+    longest = require_time(effort, defaults, rounds)
     warmup = min(2.0, longest / 10)
     return DuelPlan(
         entrants=entrants,
@@ -180,7 +203,7 @@ def duel(
         max_block_seconds=longest / rounds,
         warmup_samples=10,
         warmup_seconds=warmup,
-        timeout_s=max(120.0, longest * 3),
+        timeout_s=max(120.0, longest * WAITED),
         seed=seed,
         starts=draw_order(len(entrants), effort.cold_starts or COLD_STARTS, seed + 1),
         long_start_s=LONG_START_S if effort.cold_starts is None else None,

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from edgefreeze.benchmark import quality, statistics
-from edgefreeze.benchmark.events import SILENT, Block, Cold, Environment, Event, Failed, Warmup, parse
+from edgefreeze.benchmark.events import (
+    SILENT,
+    Block,
+    Cold,
+    Environment,
+    Event,
+    Failed,
+    Operation,
+    Warmup,
+    parse,
+)
 from edgefreeze.benchmark.plan import ACTIVE, DuelPlan
 from edgefreeze.benchmark.quality import Finding
 from edgefreeze.benchmark.statistics import Comparison
+from edgefreeze.errors import Failure
 from edgefreeze.shown import Shown
 from edgefreeze.text import clean
-from edgefreeze.types import DeviceFacts
+from edgefreeze.types import DeviceFacts, Parity
 
 SCHEMA = 2
 BASELINE = "saved_model"
@@ -94,7 +107,7 @@ class DuelResult(Shown):
     device: str
     emulated: bool
     threads: int
-    seed: int
+    seed: Annotated[int, msgspec.Meta(ge=0)]
     facts: DeviceFacts
     environment: tuple[Environment, ...]
     contestants: tuple[Contestant, ...]
@@ -110,9 +123,9 @@ class DuelResult(Shown):
     """False: the host, the connection or the device was lost before the end."""
     options: dict[str, Any] = field(default_factory=dict)
     """The plan: batch, rate_hz, samples and seconds of a block, rounds, warm-up; edgefreeze's version."""
-    parity: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Parity] = field(default_factory=dict)
     """By contestant: how far its outputs were from the golden ones (device/parity.py)."""
-    operations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    operations: dict[str, list[Operation]] = field(default_factory=dict)
     """By contestant: how long each operation takes, where --profile asked."""
 
     def of(self, name: str, threads: int | None = None) -> Contestant | None:
@@ -149,13 +162,12 @@ class Collector:
 
     def add(self, event: dict[str, Any]) -> None:
         """Check and keep one event. Raises Failure protocol."""
-        if event.get("kind") not in SILENT:
+        kind = event.get("kind")
+        if not isinstance(kind, str) or kind not in SILENT:
             self.events.append(parse(event, len(self.plan.entrants)))
 
-    def result(
-        self, about: About, *, complete: bool = True, parity: dict[str, Any] | None = None
-    ) -> DuelResult:
-        """The duel so far."""
+    def result(self, about: About, *, complete: bool = True, parity: object = None) -> DuelResult:
+        """The duel so far. parity: the device's `checks`, by contestant. Raises Failure protocol."""
         plan = self.plan
         contestants = tuple(self._contestant(i, about) for i in range(len(plan.entrants)))
         environment = tuple(e for e in self.events if isinstance(e, Environment))
@@ -188,7 +200,7 @@ class Collector:
             started=about.started,
             complete=complete,
             options={**plan.as_args(), "edgefreeze": about.version},
-            parity={plan.contestants[int(i)]: p for i, p in (parity or {}).items()},
+            parity={} if parity is None else _parity(parity, plan.contestants),
         )
 
     def _contestant(self, index: int, about: About) -> Contestant:
@@ -230,6 +242,28 @@ class Collector:
             lead_ns=tuple(tuple(b.lead_ns) for b in blocks),
             blocks=tuple((b.at_ns and b.at_ns / 1e9, b.cpu_ns, b.rss_bytes) for b in blocks),
         )
+
+
+def _parity(told: object, names: tuple[str, ...]) -> dict[str, Parity]:
+    """By contestant, what the device says by their numbers; cleaned. Raises Failure protocol."""
+    try:
+        found = msgspec.convert(told, dict[int, Parity], strict=False)
+        if not all(0 <= index < len(names) for index in found):
+            raise msgspec.ValidationError("a contestant that there is not")
+    except msgspec.ValidationError as error:
+        raise Failure(
+            "protocol", f"the device's comparison with the golden outputs is none: {clean(str(error), 200)}"
+        ) from None
+    return {
+        names[index]: replace(
+            parity,
+            outputs=tuple(
+                replace(o, name=clean(o.name, 300), reason=o.reason and clean(o.reason, 300))
+                for o in parity.outputs
+            ),
+        )
+        for index, parity in found.items()
+    }
 
 
 def merged(results: list[DuelResult]) -> DuelResult:

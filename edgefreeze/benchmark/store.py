@@ -19,6 +19,7 @@ import msgspec
 from edgefreeze import inventory
 from edgefreeze.benchmark.plan import DuelPlan
 from edgefreeze.benchmark.result import SCHEMA, About, Collector, DuelResult
+from edgefreeze.device.protocol import RUN
 from edgefreeze.errors import Failure
 from edgefreeze.text import clean
 
@@ -51,7 +52,7 @@ def decode(text: str | bytes, where: str) -> DuelResult:
             found = {**found, "schema": found["result_schema"]}
         found = _cleaned(found)
         schema = found["schema"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Failure(
             "bad-result", f"{where} is no result of a benchmark", expected="what edgefreeze bench wrote"
         ) from None
@@ -66,7 +67,10 @@ def decode(text: str | bytes, where: str) -> DuelResult:
     while schema < SCHEMA:
         if schema not in UPGRADES:
             raise Failure("bad-result", f"{where}: no such schema", found=clean(str(schema), 40))
-        found = UPGRADES[schema](found)
+        try:
+            found = UPGRADES[schema](found)
+        except (TypeError, AttributeError, KeyError):
+            raise Failure("bad-result", f"{where} is damaged", expected=f"schema {schema}") from None
         schema = found["schema"]
     try:
         return msgspec.convert(found, DuelResult, strict=False)
@@ -115,7 +119,14 @@ def _plain(name: str) -> str:
 
 
 def place(about: About | DuelResult) -> Path:
-    """Where a run's result goes."""
+    """Where a run's result goes. Raises Failure bad-result where the run's name is none."""
+    if RUN.fullmatch(about.run or "") is None:
+        raise Failure(
+            "bad-result",
+            "a run whose name is none",
+            expected="8 to 64 hexadecimal digits",
+            found=clean(about.run or "", 80),
+        )
     stamp = re.sub(r"[^0-9TZ]", "", about.started or "")
     folder = root() / _plain(about.app or "_") / _plain(about.device)
     return folder / f"{stamp}-{about.run}.json"
@@ -238,18 +249,23 @@ def head(plan: DuelPlan, about: About) -> Document:
     return {"plan": msgspec.to_builtins(plan), "about": msgspec.to_builtins(about)}
 
 
-def recovered(data: bytes, where: str, *, device: str | None = None) -> DuelResult:
-    """A result from a journal, as far as it goes. device: as whom we know the device that it lay on.
+def recovered(data: bytes, where: str, *, device: str | None = None, run: str | None = None) -> DuelResult:
+    """A result from a journal, as far as it goes. device: as whom we know the device that it lay on; run: the
+    one that was asked for.
 
     Raises Failure bad-result, protocol.
     """
-    lines = [_cleaned(_line(line)) for line in data.splitlines()]
+    lines = [_line(line) for line in data.splitlines()]
     try:
         told = lines[0]["about"]
         plan = msgspec.convert(told["plan"], DuelPlan, strict=False)
         about = msgspec.convert(told["about"], About, strict=False)
     except (IndexError, KeyError, TypeError, msgspec.ValidationError) as error:
         raise Failure("bad-result", f"{where} is no run: {clean(str(error), 200)}") from None
+    if run is not None and about.run != run:  # it becomes a file's name
+        raise Failure(
+            "protocol", f"{where} says that it is another", expected=run, found=clean(about.run or "", 80)
+        )
     collector = Collector(plan=plan)
     for line in lines[1:]:
         if line:
@@ -259,9 +275,9 @@ def recovered(data: bytes, where: str, *, device: str | None = None) -> DuelResu
 
 
 def _line(text: bytes) -> Document:
-    """One line; {} for one that was cut off."""
+    """One line, cleaned; {} for one that was cut off."""
     try:
-        found = json.loads(text)
-    except ValueError:
+        found = _cleaned(json.loads(text))
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

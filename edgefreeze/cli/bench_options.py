@@ -60,7 +60,7 @@ _EFFORT = (
         help="Seconds in steady state, for each contestant, at least.",
     ),
     click.option(
-        "--max-seconds", type=click.FloatRange(0.01, 3600),
+        "--max-seconds", type=click.FloatRange(0.02, 3600),
         help="Seconds for each contestant at most, even with too few samples. Default: the target's.",
     ),
     click.option(

@@ -185,7 +185,9 @@ def run(arguments: list[str]) -> int:
         _flush()
     except BaseException as error:
         if isinstance(error, SystemExit):
-            raise
+            if not isinstance(error.__context__, BrokenPipeError):
+                raise
+            error = error.__context__  # click ends with 1 where nobody reads any more
         host = _host(rest)
         status = output.fail(
             error,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgefreeze.benchmark import exporting
 from edgefreeze.cli import options, output
 from edgefreeze.cli.options import device_options, output_options
 from edgefreeze.project import Where
@@ -57,15 +58,13 @@ def show(result: str, html: Path | None, as_json: bool, quiet: bool, debug: bool
 
 @command.command("export", epilog="Example:  edgefreeze results export latest --to csv -o samples.csv")
 @click.argument("result")
-@click.option(
-    "--to", required=True, type=click.Choice(["csv", "pyperf", "prometheus"]), help="The format to write."
-)
+@click.option("--to", required=True, type=click.Choice(exporting.FORMATS), help="The format to write.")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path, dir_okay=False),
               help="The file to write. Default: stdout.")  # fmt: skip
 @output_options
 def export(result: str, to: str, out: Path | None, as_json: bool, quiet: bool, debug: bool) -> None:
     """A RESULT as CSV (every sample), as pyperf's JSON, or as Prometheus' text for node_exporter."""
-    from edgefreeze.benchmark import exporting, store
+    from edgefreeze.benchmark import store
     from edgefreeze.errors import Failure
 
     text = exporting.export(store.find(result), to)

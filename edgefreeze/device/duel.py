@@ -26,6 +26,7 @@ from edgefreeze.device.child import Runner
 from edgefreeze.device.errors import DeviceError
 from edgefreeze.device.journal import Journal
 from edgefreeze.device.measure import Bench, Event
+from edgefreeze.device.protocol import BLOCK_S, WAIT_S
 
 NEXT_NEEDS = 1.2
 """A further contestant is loaded beside the others only where this times the largest peak is available."""
@@ -56,13 +57,13 @@ check_plan = checks.record(
         "batch": checks.optional(checks.integer(1, 65_536)),
         "rate_hz": checks.optional(checks.number(0.001, 100_000)),
         "block_samples": checks.integer(1, 50_000),
-        "block_seconds": checks.number(0, 3600),
-        "max_block_seconds": checks.number(0.001, 3600),
+        "block_seconds": checks.number(0, BLOCK_S[1]),
+        "max_block_seconds": checks.number(*BLOCK_S),
         "warmup": checks.record(
             {"samples": checks.integer(0, 1_000_000), "seconds": checks.number(0, 3600)}, closed=True
         ),
         "fresh": checks.one_of("auto", "always", "never"),
-        "timeout_s": checks.number(0.001, 86_400),
+        "timeout_s": checks.number(*WAIT_S),
     },
     closed=True,
 )

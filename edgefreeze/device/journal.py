@@ -14,14 +14,13 @@ import array
 import fcntl
 import json
 import os
-import re
 from typing import Any, Dict, List, Optional
 
 from edgefreeze.device import files
 from edgefreeze.device.errors import DeviceError, storage
+from edgefreeze.device.protocol import RUN
 from edgefreeze.device.timing import MOST_SAMPLES
 
-RUN = re.compile(r"[0-9a-f]{8,64}")
 MOST_BYTES = 256 << 20
 KEPT = 20
 """Runs that nobody has fetched; of more the oldest go."""

@@ -38,6 +38,12 @@ _HEADER = struct.Struct("!cI")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What an app, a target or a device may be called: it becomes a folder's name on the board."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
+RUN = re.compile(r"[0-9a-f]{8,64}")
+"""What a run of a benchmark is called: it becomes part of a file's name on the board and on the host."""
+BLOCK_S = (0.001, 3600.0)
+"""How long a block of a duel may be told to take, at least and at most."""
+WAIT_S = (0.001, 86_400.0)
+"""How long an inference may be waited for, at least and at most."""
 _PART = re.compile(r"[^/\x00-\x1f\x7f]{1,255}")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
-from edgefreeze.device import checks, journal
+from edgefreeze.device import checks, protocol
 from edgefreeze.device.session import Session
 
 EVENT_EVERY_BYTES = 4 << 20
@@ -46,8 +46,8 @@ class Operation(NamedTuple):
 APP = {"app": checks.name}
 RELEASE = {"app": checks.name, "release": checks.digest}
 THREADS = checks.integer(1, 256)
-SECONDS = checks.number(0.001, 86_400)
-RUN_ID = checks.text(64, journal.RUN, "8 to 64 hexadecimal digits")
+SECONDS = checks.number(*protocol.WAIT_S)
+RUN_ID = checks.text(64, protocol.RUN, "8 to 64 hexadecimal digits")
 RUN = {"release": checks.digest, "format": checks.text(130), "threads": THREADS, "timeout_s": SECONDS}
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from edgefreeze.benchmark.events import Operation
 from edgefreeze.benchmark.gates import Judgement
 from edgefreeze.benchmark.plan import ACTIVE
 from edgefreeze.benchmark.result import BASELINE, Contestant, DuelResult
@@ -90,14 +91,12 @@ def print_bench(console: Console, outcome: Measurement) -> None:
     console.print(f"[dim]kept as {duel.run}: edgefreeze results show {(duel.run or '')[:8]}[/]")
 
 
-def _print_operations(console: Console, name: str, operations: list[dict[str, Any]]) -> None:
+def _print_operations(console: Console, name: str, operations: list[Operation]) -> None:
     table = new_table("operation", "type", "ms a call", "share", title=f"{name}, by operation")
-    total = sum(float(o.get("ns", 0)) for o in operations) or 1.0
-    for operation in sorted(operations, key=lambda o: -float(o.get("ns", 0)))[:15]:
-        spent = float(operation.get("ns", 0))
+    total = sum(o.ns for o in operations) or 1.0
+    for operation in sorted(operations, key=lambda o: -o.ns)[:15]:
         add_row(
-            table, str(operation.get("name", ""))[-60:], str(operation.get("type", "")),
-            ms(spent / 1e6), f"{spent / total:.0%}",
+            table, operation.name[-60:], operation.type, ms(operation.ns / 1e6), f"{operation.ns / total:.0%}"
         )  # fmt: skip
     tables.show(console, table)
 

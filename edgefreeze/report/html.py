@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from edgefreeze.benchmark import statistics
+from edgefreeze.benchmark.events import Operation
 from edgefreeze.benchmark.gates import Judgement
 from edgefreeze.benchmark.result import BASELINE, Contestant, DuelResult
 from edgefreeze.errors import Failure
@@ -225,33 +226,30 @@ def _memory(result: DuelResult) -> str:
 def _parity(result: DuelResult) -> str:
     rows = []
     for name, found in result.parity.items():
-        for output in found.get("outputs", []):
-            top1, sqnr = output.get("top1"), output.get("sqnr_db")
+        for output in found.outputs:
+            top1, sqnr = output.top1, output.sqnr_db
             rows.append(
-                [escape(name), escape(str(output.get("name"))), f"{output.get('max_rel', 0):.1e}",
-                 f"{output.get('tolerance', 0):.0e}", f"{output.get('cosine', 0):.6f}",
-                 "–" if top1 is None else f"{top1:.1%}", "exact" if sqnr is None else f"{sqnr:.0f}",
-                 '<span class="passed">equal</span>' if output.get("ok") else
-                 f'<span class="failed">{escape(str(output.get("reason")))}</span>']
+                [escape(name), escape(output.name), f"{output.max_rel:.1e}", f"{output.tolerance:.0e}",
+                 f"{output.cosine:.6f}", "–" if top1 is None else f"{top1:.1%}",
+                 "exact" if sqnr is None else f"{sqnr:.0f}",
+                 '<span class="passed">equal</span>' if output.ok else
+                 f'<span class="failed">{escape(output.reason or "")}</span>']
             )  # fmt: skip
     head = ["artifact", "output", "largest error", "allowed", "cosine", "top-1", "SQNR dB", ""]
     text = '<p class="soft">Against the golden outputs, on the device; errors relative to their range.</p>'
     return "<h2>Does it compute the same</h2>" + text + _table(head, rows, [1, 7])
 
 
-def _operations(name: str, operations: Sequence[dict[str, object]]) -> str:
-    def spent(operation: dict[str, object]) -> float:
-        return float(str(operation.get("ns") or 0))
-
-    total = sum(map(spent, operations)) or 1.0
+def _operations(name: str, operations: Sequence[Operation]) -> str:
+    total = sum(o.ns for o in operations) or 1.0
     rows = [
         [
-            escape(str(o.get("name"))),
-            escape(str(o.get("type"))),
-            ms(spent(o) / 1e6),
-            f"{spent(o) / total:.1%}",
+            escape(o.name),
+            escape(o.type),
+            ms(o.ns / 1e6),
+            f"{o.ns / total:.1%}",
         ]
-        for o in sorted(operations, key=lambda o: -spent(o))[:30]
+        for o in sorted(operations, key=lambda o: -o.ns)[:30]
     ]
     return f"<h2>{escape(name)}, by operation</h2>" + _table(
         ["operation", "type", "ms a call", "share"], rows

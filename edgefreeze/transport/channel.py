@@ -120,7 +120,7 @@ def _answer(stream: Stream, where: str) -> dict[str, Any]:
 def _explain(line: bytes, stream: Stream, where: str) -> dict[str, Any]:
     try:
         said = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if not isinstance(said, dict):
         raise _not_started(stream, where, line.decode("utf-8", "replace"))

@@ -154,7 +154,7 @@ def _lines(path: Path, data: bytes, inputs: Sequence[Tensor]) -> list[Arrays]:
             if not isinstance(given, dict):
                 raise ValueError("no object")
             call = {str(key): _array(value) for key, value in given.items()}
-        except (ValueError, TypeError, binascii.Error) as error:
+        except (ValueError, TypeError, RecursionError, binascii.Error) as error:
             raise Failure(
                 "samples-bad",
                 f"Line {number} of the samples {path} cannot be read.",

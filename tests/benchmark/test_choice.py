@@ -109,3 +109,23 @@ def test_the_others_are_told_from_the_fastest_to_the_slowest() -> None:
     assert [(r.artifact, r.reason) for r in found.runners_up] == [
         ("b", "takes 2.50 times as long"), ("c", "takes 3.00 times as long"), ("d", "takes 4.00 times as long"),
     ]  # fmt: skip
+
+
+def test_the_preferred_one_stays_where_nothing_could_be_compared() -> None:
+    """With too few rounds no verdict is given: the preferred artifact has not been shown to be slower."""
+    few = [
+        dataclasses.replace(c, samples_ns=c.samples_ns[:3])
+        for c in (contestant("tflite", 2), contestant("onnx", 1))
+    ]
+    found = fastest(duel(*few))
+    assert found is not None
+    assert found.artifact == "tflite"
+
+
+def test_the_preferred_one_stays_where_it_was_shown_to_be_faster() -> None:
+    """Its median over all samples is the larger one, and round by round it is faster."""
+    slow, quick = contestant("tflite", 1.1), contestant("onnx", 1.0)
+    rounds = tuple(tuple(int(ns * 0.8) for ns in block) for block in quick.samples_ns)
+    found = fastest(duel(dataclasses.replace(slow, samples_ns=rounds), quick))
+    assert found is not None
+    assert found.artifact == "tflite"

@@ -122,6 +122,14 @@ def test_what_cannot_be_judged_does_not_pass() -> None:
     assert one("rss<300MB", spoilt).passed, "memory does not depend on the clock"
 
 
+def test_what_spoilt_another_number_of_threads_spoils_no_gate() -> None:
+    """Gates are judged on the first number of threads of a sweep; a throttled duel with four is another."""
+    result = made(saved_model=10.0, tflite=4.0)
+    hot = Finding(code="throttled", contestant=None, invalid=True, message="hot", advice="cool it", threads=4)
+    assert one("p50<1s", replace(result, findings=(hot,))).passed
+    assert not one("p50<1s", replace(result, findings=(hot, replace(hot, threads=1)))).passed
+
+
 def test_memory_size_and_start() -> None:
     result = made(saved_model=10.0, tflite=4.0)
     assert one("peak<=120MB", result).passed

@@ -17,7 +17,9 @@ from edgefreeze.benchmark.plan import (
     draw_order,
     duel,
     entrants_of,
+    require_time,
 )
+from edgefreeze.device.duel import check_plan
 from edgefreeze.errors import Failure
 from edgefreeze.targets import Bench
 
@@ -155,7 +157,7 @@ def test_the_starts_are_drawn_otherwise_than_the_race() -> None:
         ("cpus", 0, 4095, -1, 4096),
         ("rate_hz", 0.001, 100_000, 0.0009, 100_001),
         ("min_samples", 1, 1_000_000, 0, 1_000_001),
-        ("max_seconds", 0.01, 3600, 0.009, 3601),
+        ("max_seconds", 0.02, 3600, 0.019, 3601),
         ("cold_starts", 1, 100, 0, 101),
     ],
 )
@@ -178,3 +180,48 @@ def test_a_shortest_time_is_no_longer_than_the_longest() -> None:
         with pytest.raises(Failure) as caught:
             Effort(**wrong)
         assert caught.value.code == "usage"
+
+
+@pytest.mark.parametrize(
+    ("target", "effort"),
+    [
+        (Bench(), Effort(max_seconds=0.02)),
+        (Bench(seconds=0.02), Effort()),
+        (Bench(seconds=3600), Effort(min_seconds=3600, max_seconds=3600)),
+        (Bench(samples=1), Effort(rate_hz=0.001)),
+        (Bench(samples=10**6), Effort(rate_hz=100)),
+        (Bench(), Effort(rate_hz=0.001, max_seconds=5)),
+        (Bench(), Effort(min_samples=10**6, rate_hz=100_000, cold_starts=100, threads=(256,), cpus=(4095,))),
+    ],
+)
+def test_the_device_takes_every_plan_that_is_made(target: Bench, effort: Effort) -> None:
+    plan = duel(entrants_of(("tflite", "onnx")), target, seed=1, effort=effort)
+    check_plan(plan.as_args(), "plan")
+    require_time(effort, target)
+
+
+@pytest.mark.parametrize(
+    ("target", "effort", "said", "expected"),
+    [
+        (Bench(seconds=0.01), Effort(), "0.01 s for each contestant", "0.02 s to 28800 s"),
+        (
+            Bench(samples=200),
+            Effort(rate_hz=0.005),
+            "200 samples at 0.005 Hz take 44000 s",
+            "0.02 s to 28800 s",
+        ),
+        (Bench(), Effort(rate_hz=0.1, min_samples=10**4), "10000 samples at 0.1 Hz take 110000 s", "28800 s"),
+    ],
+)
+def test_what_the_device_would_not_take_is_refused_before_anything_is_built(
+    target: Bench, effort: Effort, said: str, expected: str
+) -> None:
+    for refused in (
+        lambda: require_time(effort, target),
+        lambda: duel(entrants_of(("tflite",)), target, seed=1, effort=effort),
+    ):
+        with pytest.raises(Failure) as caught:
+            refused()
+        assert caught.value.code == "usage"
+        assert said in caught.value.message
+        assert expected in (caught.value.expected or "")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edgefreeze.benchmark.events import operations
 from edgefreeze.benchmark.plan import duel, entrants_of
 from edgefreeze.benchmark.result import About, Collector, DuelResult
 from edgefreeze.errors import Failure
@@ -107,11 +108,75 @@ def test_a_contestant_that_failed_has_no_latency() -> None:
         {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [0]},
         {"kind": "block", "contestant": 0, "block": 0, "samples_ns": ["1"]},
         {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [10**14]},
+        {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [1], "at_ns": 10**400},
         {"kind": "nonsense"},
+        {"kind": []},
         {},
     ],
 )
 def test_events_that_make_no_sense_are_refused(event: dict[str, Any]) -> None:
     with pytest.raises(Failure) as caught:
         collector().add(event)
+    assert caught.value.code == "protocol"
+
+
+def test_a_profile_is_cleaned_and_cut_to_size() -> None:
+    told = [{"name": "conv\x1b]0;evil\x07\x1b[31m", "type": "Conv\x1b[2J", "ns": 5, "more": 1}]
+    (found,) = operations(told)
+    assert (found.name, found.type, found.ns) == ("conv", "Conv", 5.0)
+    assert len(operations(told * 6000)) == 5000
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        {},
+        [1],
+        [{"name": "conv", "type": "Conv"}],
+        [{"name": 1, "type": "Conv", "ns": 1}],
+        *(
+            [{"name": "conv", "type": "Conv", "ns": ns}]
+            for ns in ("5", None, True, -1, 10**400, float("nan"))
+        ),
+    ],
+)
+def test_a_profile_that_is_none_is_refused(told: Any) -> None:
+    with pytest.raises(Failure) as caught:
+        operations(told)
+    assert caught.value.code == "protocol"
+
+
+PARITY: dict[str, Any] = {
+    "ok": True, "max_abs": 1e-6, "max_rel": 1e-7,
+    "outputs": [{"name": "logits\x1b[31m", "max_abs": 1e-6, "max_rel": 1e-7, "tolerance": 1e-4, "cosine": 1.0,
+                 "top1": 1.0, "ok": True, "sqnr_db": None, "reason": None}],
+}  # fmt: skip
+
+
+def test_parity_is_kept_by_contestant() -> None:
+    found = collector().result(About(release="r", device="d", facts=FACTS), parity={"1": PARITY})
+    assert list(found.parity) == ["saved_model"]
+    (output,) = found.parity["saved_model"].outputs
+    assert (output.name, output.max_rel, output.sqnr_db) == ("logits", 1e-7, None)
+    assert result(collector()).parity == {}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [],
+        "x",
+        {"2": PARITY},
+        {"-1": PARITY},
+        {"x": PARITY},
+        {"0": 1},
+        {"0": {"ok": True}},
+        {"0": {**PARITY, "max_rel": "x"}},
+        {"0": {**PARITY, "outputs": [1]}},
+    ],
+)
+def test_parity_that_makes_no_sense_is_refused(told: Any) -> None:
+    with pytest.raises(Failure) as caught:
+        collector().result(About(release="r", device="d", facts=FACTS), parity=told)
     assert caught.value.code == "protocol"

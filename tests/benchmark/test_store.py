@@ -44,6 +44,13 @@ def test_devices_that_are_no_file_names(state: Path) -> None:
     assert store.place(about(device="../../etc")).resolve().is_relative_to(state.resolve())
 
 
+@pytest.mark.parametrize("run", ["/../../../evil", "0123456", "0" * 65, "ABCDEF01", "01234567\n", "", None])
+def test_a_run_whose_name_is_none_has_no_place(run: str | None) -> None:
+    with pytest.raises(Failure) as caught:
+        store.place(about(run=run))
+    assert caught.value.code == "bad-result"
+
+
 def test_an_older_result_is_upgraded_and_a_newer_one_refused() -> None:
     found: dict[str, Any] = msgspec.to_builtins(made(saved_model=10.0, tflite=4.0))
     old = {
@@ -92,6 +99,35 @@ def test_what_is_no_result_is_said(text: str) -> None:
     assert caught.value.code == "bad-result"
 
 
+DEEP = "[" * 200_000
+UNREADABLE = {
+    "too deep": DEEP,
+    "too deep inside": '{"schema": 2, "app": ' + "[" * 900 + "]" * 900 + "}",
+    "no contestants": '{"schema": 1, "contestants": 5}',
+    "contestants that are none": '{"schema": 1, "contestants": [1], "comparisons": null}',
+    "an operation that takes no time": json.dumps(
+        {
+            **msgspec.to_builtins(made(tflite=4.0)),
+            "operations": {"tflite": [{"name": "a", "type": "", "ns": "x"}]},
+        }
+    ),
+    "no seed": json.dumps({**msgspec.to_builtins(made(tflite=4.0)), "seed": -1}),
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_file_that_is_no_result_hides_no_other(state: Path, text: str) -> None:
+    result = made(tflite=4.0)
+    store.keep(result, store.place(result))
+    bad = store.place(about(run="fedcba9876543210"))
+    for path in (bad, bad.with_name("20261121T110800Z-aaaaaaaaaaaaaaaa.part")):
+        path.write_text(text)
+        with pytest.raises(Failure) as caught:
+            store.read(path)
+        assert caught.value.code == "bad-result"
+    assert [kept.id for kept in store.listed()] == [result.run]
+
+
 def test_documents_of_commands_are_results_too() -> None:
     result = made(saved_model=10.0, tflite=4.0)
     found = msgspec.to_builtins(result)
@@ -123,6 +159,27 @@ def test_events_that_were_streamed_are_a_result_though_the_host_was_killed(state
     assert sum(len(c.samples) for c in result.contestants) == samples > 0
 
 
+def test_a_journal_with_figures_that_are_none_is_an_error() -> None:
+    plan, known = plan_of("tflite"), about()
+    block = {"kind": "block", "contestant": 0, "block": 0, "samples_ns": [1]}
+    head = store.head(plan, known)
+    for about_, event, code in (
+        ({**head, "plan": {**head["plan"], "seed": -1}}, block, "bad-result"),
+        (head, {**block, "at_ns": 10**400}, "protocol"),
+        (head, {**block, "rss_bytes": 10**400}, "protocol"),
+    ):
+        lines = ({"kind": "head", "about": about_}, event)
+        with pytest.raises(Failure) as caught:
+            store.recovered("\n".join(map(json.dumps, lines)).encode(), "x")
+        assert caught.value.code == code
+
+
+def test_a_line_of_a_journal_that_is_too_deep_is_left_out() -> None:
+    head = json.dumps({"kind": "head", "about": store.head(plan_of("tflite"), about())})
+    found = store.recovered(f"{head}\n{DEEP}\n".encode(), "x")
+    assert found.contestants[0].samples == []
+
+
 def test_a_journal_of_nonsense_is_an_error() -> None:
     for data in (b"", b"{}\n", b'{"kind": "head", "about": {"plan": 1, "about": 2}}\n', b"\x00\xff\n"):
         with pytest.raises(Failure) as caught:
@@ -148,6 +205,11 @@ def test_for_continuous_integration() -> None:
 
 
 # --- in formats of others
+
+
+def test_every_format_that_is_offered_is_written() -> None:
+    result = made(tflite=4.0)
+    assert all(exporting.export(result, to) for to in exporting.FORMATS)
 
 
 def test_csv_has_every_sample() -> None:

@@ -11,11 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgefreeze import deploying
+from edgefreeze.accuracy import Accuracy
+from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
 from edgefreeze.transport.client import Helper, Upload, connect
 
@@ -274,6 +278,32 @@ def test_accuracy_is_computed_from_what_the_device_answers(
             edgefreeze_, small / "small_a", "--eval", str(tmp_path / "eval.npz"), "--require", gate
         )
         assert asked.status == status, asked.out
+
+
+@pytest.mark.parametrize(("known", "asked"), [(False, ["discard"]), (True, [])])
+def test_accuracy_that_drops_there_costs_no_release_that_the_device_had_before(
+    known: bool, asked: list[str]
+) -> None:
+    """It may be the one to go back to. No artifact here computes otherwise there than on the host, which
+    refuses it first: so the accuracy is made up, and the helper only notes what it is asked."""
+    told: list[str] = []
+
+    class Noting:
+        where = "here"
+
+        def request(self, op: str, args: dict[str, Any]) -> dict[str, Any]:
+            told.append(op)
+            return {}
+
+        def state_sentence(self) -> str:
+            return "unchanged"
+
+    release: Any = SimpleNamespace(id="a" * 64, manifest={"app": "demo"})
+    helper: Any = Noting()
+    worse = (Accuracy(format="tflite", accuracy=0.5, original=0.9, rows=100),)
+    with pytest.raises(Failure) as caught:
+        deploying._require_accuracy(helper, release, worse, 1.0, known=known)
+    assert (caught.value.code, told) == ("accuracy-dropped", asked)
 
 
 def test_two_targets_that_differ_in_freeze_options_give_different_artifacts(

@@ -14,18 +14,19 @@ from pathlib import Path
 import pytest
 
 from edgefreeze.benchmark import gates
+from edgefreeze.benchmark.events import Operation
 from edgefreeze.benchmark.quality import Finding
 from edgefreeze.benchmark.result import DuelResult
 from edgefreeze.report import svg
 from edgefreeze.report.duel import interval
 from edgefreeze.report.html import page
+from edgefreeze.types import OutputParity, Parity
 from tests.benchmark.made import made
 
-PARITY = {
-    "ok": True, "max_abs": 1e-6, "max_rel": 1e-7,
-    "outputs": [{"name": "logits", "max_rel": 1e-7, "tolerance": 1e-4, "cosine": 1.0, "top1": 1.0, "ok": True,
-                 "sqnr_db": 120.0, "reason": None}],
-}  # fmt: skip
+LOGITS = OutputParity(
+    name="logits", max_abs=1e-6, max_rel=1e-7, tolerance=1e-4, cosine=1.0, top1=1.0, ok=True, sqnr_db=120.0
+)
+PARITY = Parity(ok=True, max_abs=1e-6, max_rel=1e-7, outputs=(LOGITS,))
 
 
 def result() -> DuelResult:
@@ -38,7 +39,7 @@ def result() -> DuelResult:
         findings=(heat,),
         parity={"tflite": PARITY},
         operations={
-            "onnx": [{"name": "conv", "type": "Conv", "ns": 5e6}, {"name": "add", "type": "Add", "ns": 1e6}]
+            "onnx": [Operation(name="conv", type="Conv", ns=5e6), Operation(name="add", type="Add", ns=1e6)]
         },
     )
 

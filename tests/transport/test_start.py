@@ -14,7 +14,7 @@ import pytest
 from edgefreeze.device import protocol
 from edgefreeze.errors import Failure
 from edgefreeze.inventory import Device
-from edgefreeze.transport import client
+from edgefreeze.transport import bootstrap, client
 from edgefreeze.transport.client import Ask
 from tests.device.conftest import find_python
 
@@ -60,6 +60,16 @@ def test_a_helper_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     assert raised.value.code == "store-io"
     assert "File too large" in str(raised.value)
     assert not list((root / "helper").iterdir())
+
+
+def test_a_first_answer_that_is_too_deep_is_no_helper(tmp_path: Path) -> None:
+    """Of 4096 brackets, all that is read of a line, Python's parser makes a RecursionError."""
+    odd = tmp_path / "odd"
+    odd.write_text(f"#!/bin/sh\necho {bootstrap.MAGIC}\nhead -c 4096 /dev/zero | tr '\\0' '['\nexec cat\n")
+    odd.chmod(0o755)
+    with pytest.raises(Failure) as raised, client.connect(device(tmp_path / "root", str(odd))):
+        pass
+    assert raised.value.code == "helper-no-greeting"
 
 
 def test_what_a_bootstrap_left_that_was_killed_goes_with_the_next_start(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def test_golden_data_is_taken_case_by_case(tmp_path):
         ('{"x": {"b64": "!"}}', "base64"),
         ('{"x": null}', "null is no array of numbers or strings"),
         ('{"x": [["a", 1]]}', "1 is no string"),
+        pytest.param('{"x": ' + "[" * 200_000, "recursion", id="too deep"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(tmp_path, line, found):
