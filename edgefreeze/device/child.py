@@ -98,7 +98,7 @@ class Runner:
         try:
             protocol.write_message(self._stdin, request)
             protocol.write_blob(self._stdin, blob)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed, after a question that took too long
             raise self._died(op) from None
         finally:
             stuck.cancel()
@@ -107,10 +107,7 @@ class Runner:
             answer = protocol.parse_message(payload) if kind == b"J" else {}
             if answer.get("id") != self._next_id:
                 raise protocol.ProtocolError("an answer to another question")
-            size = protocol.blob_size(answer)
-            data = b"".join(
-                protocol.read_blob(lambda: self._reader.get(max(0.0, deadline - time.monotonic())), size)
-            )
+            data = protocol.take_blob(lambda: self._reader.get(max(0.0, deadline - time.monotonic())), answer)
         except Silent:
             self.close()
             raise DeviceError(

@@ -259,10 +259,9 @@ class Helper:
             result = message.get("result")
             if not isinstance(result, dict):
                 raise ProtocolError("an answer without a result")
-            size = protocol.blob_size(message)
-            if size:
-                pieces = protocol.read_blob(lambda: protocol.read_frame(self._stream.reader), size)
-                result["blob"] = b"".join(pieces)
+            blob = protocol.take_blob(lambda: protocol.read_frame(self._stream.reader), message)
+            if blob:
+                result["blob"] = blob
             if op in ("open_app", "activate", "rollback") and result.get("skipped") is not True:
                 self._app = result
             return result
