@@ -231,8 +231,13 @@ def describe_exit(status: int) -> str:
     """A return code of subprocess in words."""
     if status >= 0:
         return "exit status %d" % status
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = "signal %d" % -status
+    name = signal_name(-status)
     return name + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def signal_name(number: int) -> str:
+    """ "SIGKILL"; the number where Python has no name for it, as for most real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number
