@@ -62,14 +62,19 @@ class App:
         with storage("opening the app"):
             for folder in (self._apps, self.folder):
                 files.make_folder(folder)
-        if self._lock is None:
-            self._lock = AppLock(os.path.join(self.folder, "lock"), who)
+        had = self._lock
+        self._lock = had or AppLock(os.path.join(self.folder, "lock"), who)
         self.who = who
-        with storage("recovering the app"):
-            recovered = self._recover("an earlier session was cut")
-            self.releases.remove_left_overs()
-            files.remove_unfinished(self.folder)
-            self.drop_passing()
+        try:
+            with storage("recovering the app"):
+                recovered = self._recover("an earlier session was cut")
+                self.releases.remove_left_overs()
+                files.remove_unfinished(self.folder)
+                self.drop_passing()
+        except BaseException:
+            if had is None:
+                self.abandon()
+            raise
         return recovered
 
     def close(self) -> None:

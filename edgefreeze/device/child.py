@@ -104,7 +104,7 @@ class Runner:
         try:
             protocol.write_message(self._stdin, request)
             protocol.write_blob(self._stdin, blob)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed, after a question that took too long
             raise self._died(op) from None
         finally:
             stuck.cancel()
@@ -113,10 +113,7 @@ class Runner:
             answer = protocol.parse_message(payload) if kind == b"J" else {}
             if answer.get("id") != self._next_id:
                 raise protocol.ProtocolError("an answer to another question")
-            size = protocol.blob_size(answer)
-            data = b"".join(
-                protocol.read_blob(lambda: self._reader.get(max(0.0, deadline - time.monotonic())), size)
-            )
+            data = protocol.take_blob(lambda: self._reader.get(max(0.0, deadline - time.monotonic())), answer)
         except Silent:
             self.close()
             raise DeviceError(
@@ -241,8 +238,13 @@ def describe_exit(status: int) -> str:
     """A return code of subprocess in words."""
     if status >= 0:
         return "exit status %d" % status
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = "signal %d" % -status
+    name = signal_name(-status)
     return name + (" (out of memory?)" if name == "SIGKILL" else "")
+
+
+def signal_name(number: int) -> str:
+    """ "SIGKILL"; the number where Python has no name for it, as for most real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number

@@ -8,7 +8,7 @@ so by hand, and a change by hand counts. Where it differs more, the file counts,
 
 import hashlib
 import os
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from edgefreeze.device import checks, files, protocol
 
@@ -45,6 +45,10 @@ class Copied:
         texts = {other: copy.decode("latin-1") for other, copy in copies.items()}
         files.write_json(self._copies_file, {"schema": 1, "files": texts, "sha256": _digest(texts)})
         files.write_durably(self.path(name), data)
+
+    def copy(self, name: str) -> Optional[bytes]:
+        """A file as it was last written, whatever it is now; None where that cannot be read."""
+        return self._copies().get(name)
 
     def mend(self) -> List[str]:
         """Write anew what has a flipped bit; the names."""

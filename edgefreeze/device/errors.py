@@ -4,7 +4,7 @@ import errno
 import sys
 import traceback
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator
 
 CODES = (
     "bad-input",  # the tensors given to infer are not what the model takes
@@ -91,11 +91,9 @@ def from_exception(error: Exception, doing: str) -> DeviceError:
 
 
 @contextmanager
-def storage(doing: str, cleanup: Optional[Any] = None) -> Iterator[None]:
-    """Turn an OSError into a DeviceError that says what was being done; `cleanup()` runs first."""
+def storage(doing: str) -> Iterator[None]:
+    """Turn an OSError into a DeviceError that says what was being done."""
     try:
         yield
     except OSError as error:
-        if cleanup is not None:
-            cleanup()
         raise from_os_error(error, doing) from error

@@ -46,26 +46,33 @@ class Journal:
             self._lock = os.open(
                 os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
             )
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise DeviceError(
-                "locked", "the device is measuring already; two at once would disturb each other"
-            ) from None
         self._path = os.path.join(folder, run)
-        _drop_oldest(folder)
+        self._block: Optional[Dict[str, Any]] = None
+        self._fd = -1
         try:
-            with storage("keeping measurements"):
-                self._fd = os.open(
-                    self._path + ".jsonl",
-                    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                    0o600,
-                )
+            self._begin(folder, head)
         except BaseException:
+            # Else this session would hold for as long as it lives what it cannot use.
+            if self._fd >= 0:
+                os.close(self._fd)
+                files.remove_file(self._path + ".jsonl")
             os.close(self._lock)
             raise
-        self._block: Optional[Dict[str, Any]] = None
+
+    def _begin(self, folder: str, head: Dict[str, Any]) -> None:
+        with storage("keeping measurements"):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DeviceError(
+                    "locked", "the device is measuring already; two at once would disturb each other"
+                ) from None
+            _drop_oldest(folder)
+            self._fd = os.open(
+                self._path + ".jsonl",
+                os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o600,
+            )
         self.event(dict(head, kind="head"))
         with storage("keeping measurements"):
             files.fsync_path(folder)
@@ -98,8 +105,15 @@ class Journal:
 
 def _drop_oldest(folder: str) -> None:
     runs = [os.path.join(folder, n) for n in files.list_folder(folder) if n.endswith(".jsonl")]
-    for path in sorted(runs, key=os.path.getmtime)[: -KEPT + 1]:
+    for path in sorted(runs, key=_written)[: -KEPT + 1]:
         files.remove_file(path)
+
+
+def _written(path: str) -> float:
+    try:
+        return os.path.getmtime(path)
+    except OSError:
+        return 0.0  # another session has just had it forgotten
 
 
 def left(root: str) -> List[Dict[str, Any]]:

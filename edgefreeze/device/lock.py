@@ -30,14 +30,17 @@ class AppLock:
         with storage("opening the lock"):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise _held(path) from None
-        with storage("writing the lock"):
-            holder = {"who": who, "pid": os.getpid(), "since": utc_now()}
-            os.ftruncate(self._fd, 0)
-            files.write_all(self._fd, json.dumps(holder).encode("utf-8"))
+            with storage("writing the lock"):
+                try:
+                    fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise _held(path) from None
+                holder = {"who": who, "pid": os.getpid(), "since": utc_now()}
+                os.ftruncate(self._fd, 0)
+                files.write_all(self._fd, json.dumps(holder).encode("utf-8"))
+        except BaseException:
+            os.close(self._fd)  # else this session's next try would find it held
+            raise
 
     def release(self) -> None:
         """Let the lock go."""

@@ -12,6 +12,8 @@ from edgefreeze.device.files import parse_json
 from edgefreeze.device.trees import conflicting_path
 
 SCHEMA = 1
+PASSING = "passing"
+"""The mark of a release that is here to be measured only (releases.py)."""
 RESERVED = (
     "manifest.json",
     "envelope.json",
@@ -22,6 +24,7 @@ RESERVED = (
     "service.json",
     "golden",
     "engines",
+    PASSING,
 )
 """Names in a release folder that its files cannot have."""
 GOLDEN = "golden/golden.npz"

@@ -100,7 +100,7 @@ def _incomparable(expected: Optional[Array], found: Optional[Array]) -> Optional
         return "the output is missing"
     if tuple(expected.shape) != tuple(found.shape):
         return "shape %s where %s is expected" % (list(found.shape), list(expected.shape))
-    if is_text(expected) != is_text(found):
+    if is_text(expected) != is_text(found) or (expected.dtype.kind == "c") != (found.dtype.kind == "c"):
         return "dtype %s where %s is expected" % (found.dtype, expected.dtype)
     return None
 

@@ -28,6 +28,8 @@ PROTOCOL = 1
 MAGIC = b"\x00edgefreeze-helper\x01\n"
 MAX_JSON = 64 * 1024 * 1024
 MAX_DATA = 256 * 1024
+MAX_BLOB = 2 << 30
+"""Bytes of a blob that is held in memory whole: the most that tensors.decode() unpacks."""
 MAX_NOISE = 64 * 1024
 HEARTBEAT_S = 5.0
 BEAT = b'{"beat":true}'
@@ -169,6 +171,14 @@ def read_blob(read: Callable[[], Tuple[bytes, bytes]], size: int) -> Iterator[by
             raise ProtocolError("a blob broke off with %d bytes to come" % left)
         left -= len(payload)
         yield payload
+
+
+def take_blob(read: Callable[[], Tuple[bytes, bytes]], message: Dict[str, Any]) -> bytes:
+    """The whole blob that the message announces. Raises ProtocolError, also where it announces too much."""
+    size = blob_size(message)
+    if size > MAX_BLOB:
+        raise ProtocolError("a blob of %d bytes; at most %d" % (size, MAX_BLOB))
+    return b"".join(read_blob(read, size))
 
 
 def skip_to_magic(stream: BinaryIO) -> Tuple[bool, bytes]:

@@ -20,7 +20,6 @@ Progress = Callable[[int, int], None]
 File = Tuple[str, str, int]
 """path in the release, sha256, bytes"""
 
-_PASSING = "passing"
 _check_preferred = checks.record({"artifact": checks.text(130)})
 _check_pins = checks.list_of(checks.digest, 10_000)
 _check_selftest = checks.record(
@@ -230,7 +229,7 @@ class Releases:
 
     def mark_passing(self, release: str, passing: bool) -> None:
         """Keep whether a release goes again when the app is closed. Raises store-io."""
-        mark = os.path.join(self.folder(release), _PASSING)
+        mark = os.path.join(self.folder(release), manifest.PASSING)
         with storage("marking a release"):
             if passing:
                 files.write_durably(mark, b"")
@@ -239,7 +238,7 @@ class Releases:
 
     def passing(self) -> List[str]:
         """Releases that are here to be measured only."""
-        marks = [os.path.join(self.folder(name), _PASSING) for name in self.names()]
+        marks = [os.path.join(self.folder(name), manifest.PASSING) for name in self.names()]
         return [os.path.basename(os.path.dirname(mark)) for mark in marks if os.path.exists(mark)]
 
     # --- the self-test's verdict

@@ -333,7 +333,7 @@ def main(stdin: BinaryIO, stdout: BinaryIO) -> int:
             if kind != b"J":
                 raise protocol.ProtocolError("a data frame where a message was due")
             request = protocol.parse_message(payload)
-            blob = b"".join(protocol.read_blob(reader.get, protocol.blob_size(request)))
+            blob = protocol.take_blob(reader.get, request)
         except protocol.ProtocolError:
             return 1
         message, data = _answer(runner, request["op"], request.get("args", {}), blob)

@@ -12,6 +12,8 @@ from typing import Any, Dict, List, Optional, Tuple
 from edgefreeze.device import probe
 
 _CGROUP = "/sys/fs/cgroup"
+_INPUT_RAIL = "VDD_IN"
+"""How a Jetson's INA3221 labels the channel that measures the whole board."""
 
 
 def environment(root: str = "") -> Dict[str, Any]:
@@ -38,12 +40,14 @@ def environment(root: str = "") -> Dict[str, Any]:
 
 
 def cpu_time(pid: int) -> float:
-    """Seconds of processor time that a process has used so far, its threads together; 0 where it is gone."""
+    """Seconds of processor time that a process has used so far, its threads together and the children that it
+    has waited for, such as trtexec; 0 where it is gone."""
     text = probe.read_text("/proc/%d/stat" % pid) or ""
     fields = text.rpartition(")")[2].split()
-    if len(fields) < 13:
+    if len(fields) < 15:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # utime, stime, cutime, cstime
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 def _busy(stat: str) -> Optional[float]:
@@ -104,16 +108,34 @@ def _share(folder: str) -> Optional[float]:
 
 
 def _power(root: str) -> Optional[float]:
-    """Watts: the sum of what the power sensors say, in microwatts, or current times voltage (an INA3221)."""
+    """Watts: the sum of what the power sensors say, in microwatts, or of current times voltage where one says
+    no more (an INA3221). Where a rail is the board's input, the others are parts of it and do not count."""
     watts = []
     for folder in glob.glob(root + "/sys/class/hwmon/hwmon*"):
-        for path in glob.glob(folder + "/power*_input"):
-            text = probe.read_text(path, 40) or ""
-            if text.isdigit():
-                watts.append(int(text) / 1e6)
-        for path in glob.glob(folder + "/curr[0-9]_input"):
-            amps = probe.read_text(path, 40) or ""
-            volts = probe.read_text(path.replace("curr", "in"), 40) or ""
-            if amps.isdigit() and volts.isdigit():
-                watts.append(int(amps) * int(volts) / 1e6)
+        rails = _rails(folder)
+        if any(name == _INPUT_RAIL for name, _ in rails):
+            return sum(watt for name, watt in rails if name == _INPUT_RAIL)
+        watts += [watt for _, watt in rails]
     return sum(watts) if watts else None
+
+
+def _rails(folder: str) -> List[Tuple[str, float]]:
+    """(name, watts) of each channel of a sensor."""
+    rails = []
+    for path in sorted(glob.glob(folder + "/power*_input")):
+        text = probe.read_text(path, 40) or ""
+        if text.isdigit():
+            rails.append((_label(path), int(text) / 1e6))
+    if rails:
+        return rails
+    for path in sorted(glob.glob(folder + "/curr[1-3]_input")):  # an INA3221's in4 on are of its shunts
+        amps = probe.read_text(path, 40) or ""
+        volts_path = os.path.join(folder, os.path.basename(path).replace("curr", "in"))
+        volts = probe.read_text(volts_path, 40) or ""
+        if amps.isdigit() and volts.isdigit():
+            rails.append((_label(volts_path), int(amps) * int(volts) / 1e6))
+    return rails
+
+
+def _label(path: str) -> str:
+    return (probe.read_text(path[: -len("_input")] + "_label", 40) or "").strip().upper()

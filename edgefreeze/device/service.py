@@ -95,16 +95,27 @@ def _unhealthy(plan: Plan, where: Where, left_s: float) -> Optional[str]:
     """Why the service is not well, None where it is."""
     if plan["health"]:
         return _run(plan["health"], left_s, where)
+    said: List[Optional[str]] = []
+    # A timeout of a socket is for each read: whoever sends a byte now and then would never be done.
+    url = plan["health_url"]
+    asking = threading.Thread(target=lambda: said.append(_ask(url, left_s)), name="health", daemon=True)
+    asking.start()
+    asking.join(left_s)
+    return said[0] if said else "%s: no whole answer within %.1f s" % (url, left_s)
+
+
+def _ask(url: str, timeout_s: float) -> Optional[str]:
+    """Why this address does not answer well, None where it does."""
     import http.client
     import urllib.request  # a fifth of the helper's start, and few services need it
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(plan["health_url"], timeout=left_s) as answer:
+        with opener.open(url, timeout=timeout_s) as answer:
             answer.read(KEPT_OUTPUT)
             return None
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError and HTTPError are OSErrors
-        return "%s: %s" % (plan["health_url"], str(error) or type(error).__name__)
+        return "%s: %s" % (url, str(error) or type(error).__name__)
 
 
 def _run(argv: List[str], timeout_s: float, where: Where) -> Optional[str]:

@@ -1,6 +1,7 @@
 """What one connection to the helper holds: the store, the runtimes, the apps that it opened."""
 
 import os
+from contextlib import ExitStack
 from typing import Dict, List, Optional, Tuple
 
 from edgefreeze.device import boot, files, protocol
@@ -75,12 +76,12 @@ class Session:
         self.store.release()
 
     def close(self) -> None:
-        """Make durable what was received, go back from trials and governors, let the locks go."""
-        try:
-            self.trial.unload()
-            self.governor.restore()
-            self.store.commit()
+        """Go back from trials and governors, make durable what was received, let the locks go: each of these
+        whatever became of those before it. Raises the last error."""
+        with ExitStack() as leaving:
+            leaving.callback(self.store.release)
             for app in self._apps.values():
-                app.close()
-        finally:
-            self.store.release()
+                leaving.callback(app.close)
+            leaving.callback(self.store.commit)
+            leaving.callback(self.governor.restore)
+            leaving.callback(self.trial.unload)

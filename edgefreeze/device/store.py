@@ -2,7 +2,8 @@
 
     store/<2 hex>/<sha256>   0400; the name exists only once the content is durable
     store/partial/<sha256>   a large file that broke off, to be resumed
-    store/tmp/<session>/     files received and not yet committed; its session holds a flock on it
+    store/tmp/<session>/     files received and not yet committed; its session holds a flock on it, and one on
+                             tmp/ while it begins
     store/lock               shared by every session that relies on what it found or put, exclusive to sweep
 
 What is put is hashed while it arrives. commit() is the sync point: fsync each file, rename it to its
@@ -150,14 +151,8 @@ class Store:
     def _receive_resumable(self, sha256: str, size: int, pieces: Iterable[bytes], offset: int) -> str:
         assert self._session is not None
         kept = os.path.join(self._partial, sha256)
-        fd = os.open(kept, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = _open_locked(kept)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DeviceError(
-                    "locked", "another session is sending the same file", found=sha256
-                ) from None
             have = os.fstat(fd).st_size
             if have < offset:
                 raise DeviceError(
@@ -282,13 +277,28 @@ class Store:
         with storage("opening the store"):
             for folder in (self.path, self._partial, self._temporary):
                 files.make_folder(folder)
-            self._lock_fd = self._open_lock()
-            fcntl.flock(self._lock_fd, fcntl.LOCK_SH)
+            lock = self._open_lock()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                self._begin_session()
+            except BaseException:
+                os.close(lock)
+                raise
+            self._lock_fd = lock
+
+    def _begin_session(self) -> None:
+        """One at a time: a folder whose session has not locked it yet looks like one that was left."""
+        turn = os.open(self._temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX)
             self._remove_left_over_sessions()
-            self._session = os.path.join(self._temporary, files.random_name())
-            os.mkdir(self._session, 0o700)
-            self._session_fd = os.open(self._session, os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.flock(self._session_fd, fcntl.LOCK_EX)
+            session = os.path.join(self._temporary, files.random_name())
+            os.mkdir(session, 0o700)
+            fd = os.open(session, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._session, self._session_fd = session, fd
+        finally:
+            os.close(turn)
 
     def release(self) -> None:
         """End the session: what was put and not committed is gone."""
@@ -309,7 +319,10 @@ class Store:
     def _remove_left_over_sessions(self) -> None:
         for name in files.list_folder(self._temporary):
             folder = os.path.join(self._temporary, name)
-            fd = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fd = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # its session has just ended
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 files.remove_tree(folder)
@@ -369,6 +382,26 @@ class Store:
     def total_bytes(self) -> int:
         """Bytes of all content."""
         return sum(files.regular_size(path) or 0 for path, _ in self._objects())
+
+
+def _open_locked(kept: str) -> int:
+    """A partial file, ours alone. Raises locked, OSError."""
+    while True:
+        fd = os.open(kept, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(fd), os.lstat(kept)):
+                return fd
+        except FileNotFoundError:
+            pass  # in between another session had it whole and took it away: what is open is that one's
+        except BlockingIOError:
+            os.close(fd)
+            found = os.path.basename(kept)
+            raise DeviceError("locked", "another session is sending the same file", found=found) from None
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
 
 
 def _receive(fd: int, state: Any, pieces: Iterable[bytes]) -> None:

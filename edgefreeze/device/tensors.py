@@ -7,6 +7,7 @@ string types are read as well. In memory strings are arrays of dtype object that
 
 import base64
 import io
+import sys
 import zipfile
 import zlib
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
@@ -19,6 +20,8 @@ Case = Tuple[Tensors, Tensors]
 
 MAX_BYTES = 2 << 30
 MAX_ARRAYS = 10_000
+_STRING = 8
+"""Bytes that a string takes at least: in memory each is an object, also one that took none in the file."""
 _KINDS = "biufcSU"
 # What reading a broken or hostile archive, or the header of an array in it, may raise.
 _BROKEN = (
@@ -99,9 +102,16 @@ def as_bytes(array: Array) -> Array:
 
     result = np.empty(array.shape, dtype=object)
     flat = result.reshape(-1)
-    for index, item in enumerate(array.reshape(-1).tolist()):
-        if isinstance(item, str):
-            item = item.encode("utf-8")
+    if array.dtype.kind == "U":
+        points = np.frombuffer(array.tobytes(), np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if points.size and points.max() > sys.maxunicode:  # NumPy keeps any 32 bits, Python not
+            raise TensorError("a string that is no Unicode")
+    try:
+        items = array.reshape(-1).tolist()
+        items = [item.encode("utf-8") if isinstance(item, str) else item for item in items]
+    except UnicodeEncodeError as error:
+        raise TensorError("a string that is no Unicode: %s" % error) from None
+    for index, item in enumerate(items):
         if not isinstance(item, bytes):
             raise TensorError("an object array that holds %s, not bytes" % type(item).__name__)
         flat[index] = item
@@ -152,9 +162,13 @@ def _members(data: bytes, limit: int) -> Tensors:
             entries = archive.infolist()
             if len(entries) > MAX_ARRAYS or sum(entry.file_size for entry in entries) > limit:
                 raise TensorError("more than %d arrays or %d bytes" % (MAX_ARRAYS, limit))
-            return {
-                _key(entry.filename): _array(_unpacked(archive, entry), entry.filename) for entry in entries
-            }
+            found: Tensors = {}
+            left = limit
+            for entry in entries:
+                array = _array(_unpacked(archive, entry), entry.filename, left)
+                left -= _weight(array.size, array.dtype)
+                found[_key(entry.filename)] = array
+            return found
     except TensorError:
         raise
     except _BROKEN as error:
@@ -175,8 +189,8 @@ def _key(filename: str) -> str:
     return filename[:-4] if filename.endswith(".npy") else filename
 
 
-def _array(data: bytes, name: str) -> Array:
-    """One .npy, whose header must describe exactly the bytes that follow it."""
+def _array(data: bytes, name: str, most: int) -> Array:
+    """One .npy, whose header must describe exactly the bytes that follow it, and at most `most` in memory."""
     import numpy as np
 
     stream = io.BytesIO(data)
@@ -190,10 +204,17 @@ def _array(data: bytes, name: str) -> Array:
     body = memoryview(data)[stream.tell() :]
     if _count(shape) * dtype.itemsize != len(body):
         raise TensorError("%s does not hold what its header says" % name)
+    if _weight(_count(shape), dtype) > most:
+        raise TensorError("%s takes more than %d bytes in memory" % (name, most))
     if dtype.itemsize == 0:
         return np.zeros(shape, dtype)
     flat = np.frombuffer(body, dtype).copy()
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _weight(count: int, dtype: Any) -> int:
+    """Bytes in memory of so many elements."""
+    return count * (max(dtype.itemsize, _STRING) if dtype.kind in "SU" else int(dtype.itemsize))
 
 
 def _count(shape: Iterable[int]) -> int:

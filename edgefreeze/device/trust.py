@@ -9,6 +9,10 @@
 While nobody has decided anything, unsigned releases are taken, and the first signed one that comes over a
 verified connection enrols its signer (FIRST_USE). From then on what is not signed by one of them is refused
 (REQUIRE), unless the device is told otherwise (ALLOW). What of these files cannot be read trusts nobody.
+
+The sequences are not like that, or a damaged file would shut a device for ever: what of sequences.json cannot
+be read is taken from its copy. Where that is gone too, the apps concerned start anew, as on a new device, and
+the history says so ("sequences-lost"): until their next signed release an old one of theirs would be taken.
 """
 
 import fcntl
@@ -168,16 +172,21 @@ class Trust:
 
     def highest(self, app: str) -> int:
         """The highest sequence of a signed release of the app that became active here; 0 for none."""
-        return self._read_sequences().get(app, 0)
+        return self._sequences()[0].get(app, 0)
 
-    def _read_sequences(self) -> Dict[str, int]:
+    def _sequences(self) -> Tuple[Dict[str, int], Optional[str]]:
+        """(for each app its highest, as far as is known; where the file cannot be read the event to log)."""
+        if not self._there(_SEQUENCES):
+            return {}, None
         try:
-            found: Dict[str, int] = files.parse_json(
-                self._files.read(_SEQUENCES), _check_sequences, _SEQUENCES
-            )
+            data = self._files.read(_SEQUENCES)
         except (OSError, checks.Invalid):
-            return {}
-        return found
+            data = b""
+        found, whole = _parse_sequences(data)
+        if whole:
+            return found, None
+        copied, safe = _parse_sequences(self._files.copy(_SEQUENCES) or b"")
+        return dict(copied, **found), "mended" if safe else "sequences-lost"
 
     def require_newer(self, app: str, sequence: int) -> None:
         """Raise replayed where the sequence is older than one that was active here."""
@@ -193,7 +202,7 @@ class Trust:
     def record(self, app: str, sequence: int) -> None:
         """Keep the sequence of a signed release that becomes active. Raises store-io."""
         with self._changing():
-            known = self._read_sequences()
+            known, _ = self._sequences()
             if sequence > known.get(app, 0):
                 self._files.write(_SEQUENCES, files.json_bytes(dict(known, **{app: sequence})))
 
@@ -248,9 +257,18 @@ class Trust:
                 files.remove_unfinished(self.folder)
                 for name in self._files.mend():
                     self._memory.log("mended", None, None, "this device", "a bit of %s had flipped" % name)
+                self._mend_sequences()
                 yield
             finally:
                 os.close(fd)
+
+    def _mend_sequences(self) -> None:
+        """Write anew what of them is known, before another change replaces the copy that it is known from."""
+        known, event = self._sequences()
+        if event is not None:
+            kept = "%s could not be read; kept: %s" % (_SEQUENCES, ", ".join(sorted(known)) or "none")
+            self._memory.log(event, None, None, "this device", kept[:1000])
+            self._files.write(_SEQUENCES, files.json_bytes(known))
 
     def _write_signers(self, signers: List[Signer]) -> None:
         lines = [
@@ -261,6 +279,24 @@ class Trust:
 
     def _write_policy(self, policy: str) -> None:
         self._files.write(_POLICY, files.json_bytes({"schema": 1, "unsigned": _UNSIGNED[policy]}))
+
+
+def _parse_sequences(data: bytes) -> Tuple[Dict[str, int], bool]:
+    """(what can be read, whether that is all)."""
+    try:
+        rows = files.parse_json(data, checks.anything, _SEQUENCES)
+    except checks.Invalid:
+        return {}, False
+    if not isinstance(rows, dict):
+        return {}, False
+    found: Dict[str, int] = {}
+    for app, sequence in rows.items():
+        try:
+            _check_sequences({app: sequence}, _SEQUENCES)
+        except checks.Invalid:
+            continue
+        found[app] = sequence
+    return found, len(found) == len(rows)
 
 
 def _lock(fd: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefreeze.device.tensors import is_text
+from edgefreeze.device.tensors import as_bytes, is_text
 
 Array = np.ndarray[Any, Any]
 LOSSLESS_DB = 999.0
@@ -29,17 +29,18 @@ class Worst:
 def sqnr_db(reference: Sequence[Array], candidate: Sequence[Array]) -> float | None:
     """Signal to quantisation noise, 10 log10(sum of squares / sum of squared errors), over all cases.
 
-    LOSSLESS_DB where there is no error; None for strings, or where values are not finite.
+    LOSSLESS_DB where there is no error; None for strings, for complex numbers beside real ones, or where
+    values are not finite.
     """
     signal = noise = 0.0
     for a, b in zip(reference, candidate, strict=True):
-        if is_text(a) or is_text(b) or a.shape != b.shape:
+        if is_text(a) or _unlike(a, b):
             return None
-        x, y = _float(a), _float(b)
+        x, y = _wide(a), _wide(b)
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             return None
-        signal += float(np.sum(np.square(x)))
-        noise += float(np.sum(np.square(x - y)))
+        signal += float(np.sum(np.square(np.abs(x))))
+        noise += float(np.sum(np.square(np.abs(x - y))))
     if noise == 0.0:
         return LOSSLESS_DB
     return (
@@ -48,11 +49,11 @@ def sqnr_db(reference: Sequence[Array], candidate: Sequence[Array]) -> float | N
 
 
 def worst(reference: Sequence[Array], candidate: Sequence[Array]) -> Worst | None:
-    """The element with the largest error, a NaN on one side only being larger than any; None where shapes
-    differ or nothing does."""
+    """The element with the largest error, a NaN on one side only being larger than any; None where they
+    cannot be compared or nothing differs."""
     found: tuple[float, int, int] | None = None
     for case, (a, b) in enumerate(zip(reference, candidate, strict=True)):
-        if a.shape != b.shape or a.size == 0:
+        if _unlike(a, b) or a.size == 0:
             return None
         errors = _errors(a, b)
         at = int(np.argmax(errors))
@@ -65,27 +66,35 @@ def worst(reference: Sequence[Array], candidate: Sequence[Array]) -> Worst | Non
     return Worst(
         case=case,
         index=tuple(int(i) for i in np.unravel_index(at, a.shape)),
-        expected=_plain(a.reshape(-1)[at]),
-        found=_plain(b.reshape(-1)[at]),
+        expected=_plain(a, at),
+        found=_plain(b, at),
     )
+
+
+def _unlike(a: Array, b: Array) -> bool:
+    """Whether two arrays cannot be compared, as device/parity.py sees it."""
+    return a.shape != b.shape or is_text(a) != is_text(b) or np.iscomplexobj(a) != np.iscomplexobj(b)
 
 
 def _errors(a: Array, b: Array) -> Array:
     if is_text(a):
-        return np.asarray(a != b, dtype=np.float64)
-    x, y = _float(a), _float(b)
+        return np.asarray(as_bytes(a) != as_bytes(b), dtype=np.float64)
+    x, y = _wide(a), _wide(b)
     with np.errstate(invalid="ignore", over="ignore"):
         errors = np.abs(x - y)
     same = (x == y) | (np.isnan(x) & np.isnan(y))
     return np.where(same, 0.0, np.where(np.isnan(errors), np.inf, errors))
 
 
-def _float(array: Array) -> Array:
-    return np.abs(array).astype(np.float64) if array.dtype.kind == "c" else array.astype(np.float64)
+def _wide(array: Array) -> Array:
+    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
 
 
-def _plain(value: Any) -> float | str:
-    if isinstance(value, bytes):
-        return value[:80].decode("utf-8", "replace")
-    number = float(abs(value) if np.iscomplexobj(value) else value)
+def _plain(array: Array, at: int) -> float | str:
+    value = array.reshape(-1)[at]
+    if is_text(array):
+        return bytes(as_bytes(np.asarray([value], dtype=array.dtype))[0])[:80].decode("utf-8", "replace")
+    if np.iscomplexobj(array):
+        return str(complex(value))
+    number = float(value)
     return number if math.isfinite(number) else str(number)

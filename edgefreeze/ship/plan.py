@@ -88,18 +88,25 @@ def binding(facts: DeviceFacts, runtimes: tuple[RuntimePlan, ...], runner: dict[
 
 def check_space(ship: ShipPlan, facts: DeviceFacts, keep_free_mb: int, where: str) -> None:
     """As check_room, of what a ship brings."""
-    check_room(ship.bring, facts, keep_free_mb, where, resumed=sum(ship.offsets.values()))
+    check_room(ship.bring, facts, keep_free_mb, where, ship.offsets)
 
 
 def check_room(
-    bring: Sequence[Content], facts: DeviceFacts, keep_free_mb: int, where: str, resumed: int = 0
+    bring: Sequence[Content],
+    facts: DeviceFacts,
+    keep_free_mb: int,
+    where: str,
+    offsets: Mapping[str, int] | None = None,
 ) -> None:
     """Raise Failure disk-space where the device cannot hold what is to come and keep its reserve.
 
-    Files of a file system with 4 KiB blocks: each is counted rounded up. resumed: bytes that are there.
+    Files of a file system with 4 KiB blocks: each is counted rounded up. offsets: by digest, how much of a
+    file is there already, with its blocks.
     """
-    needed = sum(-(-c.bytes // 4096) * 4096 for c in bring) + keep_free_mb * 1_000_000
-    coming = sum(c.bytes for c in bring) - resumed
+    there = offsets or {}
+    needed = sum(_blocks(c.bytes) - _blocks(there.get(c.sha256, 0)) for c in bring) * 4096
+    needed += keep_free_mb * 1_000_000
+    coming = sum(c.bytes - there.get(c.sha256, 0) for c in bring)
     if facts.disk_free_bytes is not None and facts.disk_free_bytes < needed:
         raise Failure(
             "disk-space",
@@ -121,3 +128,7 @@ def check_room(
             device_state="unchanged: nothing has been sent",
             retry_safe=True,
         )
+
+
+def _blocks(count: int) -> int:
+    return -(-count // 4096)

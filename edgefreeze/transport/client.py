@@ -169,33 +169,50 @@ class Helper:
         waiting: list[int] = []
         with self._lock, self._talking("put"):
             self._stream.set_timeout(SILENCE_S)
-            for upload in uploads:
-                args: dict[str, Any] = {"sha256": upload.sha256, "bytes": upload.bytes}
-                if upload.offset:
-                    args["offset"] = upload.offset
-                if upload.passing:
-                    args["passing"] = True
-                left = upload.bytes - upload.offset
-                waiting.append(self._write({"op": "put", "args": args}, left))
-                with upload.open() as file:
-                    file.seek(upload.offset)
-                    while left:
-                        piece = file.read(min(pace.piece(protocol.MAX_DATA), left))
-                        if not piece:
-                            raise Failure(
-                                "internal", f"{upload.sha256[:12]} is {left} bytes shorter than it was"
-                            )
-                        pace.sent(link.send(piece))
-                        left -= len(piece)
-                        sent += len(piece)
-                        on_bytes(len(piece))
-                while len(waiting) >= _AHEAD:
-                    self._stream.writer.flush()
+            try:
+                for upload in uploads:
+                    with _opened(upload) as file:  # before it is announced
+                        left = upload.bytes - upload.offset
+                        waiting.append(self._write(_asked(upload), left))
+                        while left:
+                            piece = self._piece(file, min(pace.piece(protocol.MAX_DATA), left), upload, left)
+                            pace.sent(link.send(piece))
+                            left -= len(piece)
+                            sent += len(piece)
+                            on_bytes(len(piece))
+                    while len(waiting) >= _AHEAD:
+                        self._stream.writer.flush()
+                        self._receive(waiting.pop(0), "put", None)
+                self._stream.writer.flush()
+                while waiting:
                     self._receive(waiting.pop(0), "put", None)
-            self._stream.writer.flush()
-            for number in waiting:
-                self._receive(number, "put", None)
+            except Failure:
+                self._drain(waiting)
+                raise
         return sent
+
+    def _piece(self, file: BinaryIO, count: int, upload: Upload, left: int) -> bytes:
+        """The next bytes of a content that was announced. Without them the device waits for ever."""
+        try:
+            piece = file.read(count)
+            if piece:
+                return piece
+            why = f"is {left} bytes shorter than it was"
+        except OSError as error:
+            why = f"cannot be read any more: {error.strerror or error}"
+        self._broken = True
+        raise Failure("internal", f"{upload.sha256[:12]} {why}", retry_safe=True)
+
+    def _drain(self, waiting: Sequence[int]) -> None:
+        """Read the answers that are still to come after a failure, so that the next is the next request's."""
+        try:
+            if not self._broken:
+                self._stream.writer.flush()
+                for number in waiting:
+                    with contextlib.suppress(Failure):
+                        self._receive(number, "put", None)
+        except (OSError, ProtocolError):
+            self._broken = True  # what is told is the failure that came first
 
     def close(self) -> None:
         """Say goodbye and end the stream, unless it is held open for others. Never raises."""
@@ -261,10 +278,9 @@ class Helper:
             result = message.get("result")
             if not isinstance(result, dict):
                 raise ProtocolError("an answer without a result")
-            size = protocol.blob_size(message)
-            if size:
-                pieces = protocol.read_blob(lambda: protocol.read_frame(self._stream.reader), size)
-                result["blob"] = b"".join(pieces)
+            blob = protocol.take_blob(lambda: protocol.read_frame(self._stream.reader), message)
+            if blob:
+                result["blob"] = blob
             if op in ("open_app", "activate", "rollback") and result.get("skipped") is not True:
                 self._app = result
             return result
@@ -337,6 +353,26 @@ class Helper:
             retry_safe=True,
             next="the same command again",
         )
+
+
+def _opened(upload: Upload) -> BinaryIO:
+    """A content, from where it is to be sent on. Raises Failure internal: the device is not to blame."""
+    try:
+        file = upload.open()
+        file.seek(upload.offset)
+    except OSError as error:
+        why = error.strerror or error
+        raise Failure("internal", f"{upload.sha256[:12]} cannot be read: {why}", retry_safe=True) from None
+    return file
+
+
+def _asked(upload: Upload) -> dict[str, Any]:
+    args: dict[str, Any] = {"sha256": upload.sha256, "bytes": upload.bytes}
+    if upload.offset:
+        args["offset"] = upload.offset
+    if upload.passing:
+        args["passing"] = True
+    return {"op": "put", "args": args}
 
 
 def _spoken(value: Any) -> str:

@@ -51,7 +51,7 @@ class _ChannelReader:
         self._channel = channel
         self._buffer = b""
 
-    def read(self, count: int = -1) -> bytes:
+    def read(self, count: int) -> bytes:
         if not self._buffer:
             with _as_os_errors():
                 self._buffer = self._channel.recv(256 * 1024)

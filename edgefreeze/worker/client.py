@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from edgefreeze.device.child import ALONE
+from edgefreeze.device.child import ALONE, signal_name
 from edgefreeze.errors import Failure
 from edgefreeze.text import clean, duration
 from edgefreeze.worker import sources
@@ -233,7 +233,7 @@ def _crashed(process: subprocess.Popen[bytes], log: Path, kept: Path | None) -> 
     if status is None:
         found = "it closed its output without an answer"
     elif status < 0:
-        name = signal.Signals(-status).name
+        name = signal_name(-status)
         memory = "; the system may have run out of memory" if -status == signal.SIGKILL else ""
         found = f"killed by {name}{memory}"
     else:

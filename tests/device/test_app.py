@@ -1,10 +1,16 @@
 """Staging, switching, going back: through the helper, as a host does it."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from edgefreeze.device import files
+from edgefreeze.device.app import App
+from edgefreeze.device.errors import DeviceError
+from edgefreeze.device.session import Session
 
 
 def test_stage_activate_and_what_status_says(start: Any, root: Path, made: Any, look: Any) -> None:
@@ -461,3 +467,48 @@ def test_a_pinned_release_is_never_pruned(start: Any, made: Any, root: Path) -> 
     (root / "apps" / "cam" / "pins.json").write_text("{")
     releases[0].deploy(helper)
     assert helper.ask("prune", {"app": "cam", "keep": 1})["releases"] == []
+
+
+def full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("step", ["write_all", "remove_unfinished"])
+def test_an_app_that_could_not_be_opened_is_not_locked_for_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Neither where the lock cannot be written nor where what was left cannot be put right."""
+    session = Session(str(tmp_path), "program")
+    with monkeypatch.context() as broken:
+        broken.setattr(files, step, full)
+        with pytest.raises(DeviceError) as caught:
+            session.open("cam", "tester")
+        assert caught.value.code == "disk-space"
+    app, _ = session.open("cam", "tester")
+    assert app.writable
+    with pytest.raises(DeviceError) as caught:
+        Session(str(tmp_path), "program").open("cam", "another")
+    assert (caught.value.code, caught.value.found["who"]) == ("locked", "tester")
+    session.close()
+
+
+def test_a_session_that_cannot_commit_goes_back_from_its_trials_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(str(tmp_path), "program")
+    session.store.hold()
+    for name in ("cam", "door"):
+        session.open(name, "tester")
+    closed: list[str] = []
+
+    def close(app: App) -> None:
+        closed.append(app.name)
+        full()
+
+    monkeypatch.setattr(App, "close", close)
+    monkeypatch.setattr(session.store, "commit", full)
+    with pytest.raises(OSError, match="No space"):
+        session.close()
+    assert sorted(closed) == ["cam", "door"]
+    with session.store.exclusive() as alone:
+        assert alone

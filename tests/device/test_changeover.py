@@ -1,5 +1,6 @@
 """The application's service around a switch: told, looked at, and the device back where it was if not well."""
 
+import contextlib
 import http.server
 import os
 import signal
@@ -198,6 +199,32 @@ def test_an_answer_that_is_no_http_is_not_well_yet(
     assert error["code"] == "health-failed"
     assert "nonnumeric port" in error["message"]
     assert look.current(root) == two.id
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["its head", "its body"])
+def test_an_answer_that_drips_does_not_outlast_the_deadline(
+    start: Any, made: Any, hook: list[str], root: Path, look: Any, head: bytes
+) -> None:
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(head)
+            for _ in range(300):
+                connection.sendall(b"x")
+                time.sleep(0.05)
+
+    threading.Thread(target=answer, daemon=True).start()
+    with server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        helper, one, two = staged(start, made, hook)
+        started = time.monotonic()
+        error = helper.refuse("activate", ask(two, health_url=url, deadline_s=1.0))
+        assert time.monotonic() - started < 8
+    assert error["code"] == "health-failed"
+    assert "no whole answer within" in error["message"]
+    assert look.current(root) == one.id
 
 
 def test_going_back_that_fails_too_is_loud(

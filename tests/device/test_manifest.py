@@ -75,6 +75,7 @@ def test_a_good_one_is_taken_as_it_is() -> None:
         (files("a", "a/b"), "manifest.files", "each path once, none beneath a file"),
         *((files(f"{name}"), "manifest.files", "none of the names") for name in manifest.RESERVED),
         (files("golden/x"), "manifest.files", "none of the names"),
+        (files("passing"), "manifest.files", "none of the names"),  # with it the release would be taken away
     ],
 )  # fmt: skip
 def test_a_bad_one_is_refused_and_the_field_named(change: Any, field: str, expected: str) -> None:

@@ -389,3 +389,11 @@ def test_what_lies_near_the_extremes_is_measured_in_the_outputs_own_range(unit: 
 
 def test_a_tie_of_just_the_tolerance_agrees() -> None:
     assert one([[0.0, 9.375, 10.0]], [[0.0, 10.0, 9.375]], 0.0625)["top1"] == 1.0
+
+
+@pytest.mark.parametrize("other", ["f4", "i4", "?"])
+def test_complex_numbers_beside_real_ones_cannot_be_compared(other: str) -> None:
+    for a, b in (("c8", other), (other, "c8")):
+        found = one(np.ones(3, a), np.ones(3, b))
+        assert not found["ok"]
+        assert found["reason"] == f"dtype {np.dtype(b)} where {np.dtype(a)} is expected"

@@ -86,3 +86,12 @@ def test_safe_paths(path: str) -> None:
 )
 def test_unsafe_paths(path: object) -> None:
     assert not protocol.is_safe_path(path)  # type: ignore[arg-type]
+
+
+def test_a_whole_blob_is_taken_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MAX_BLOB", 5)
+    frames = iter([(b"D", b"123"), (b"D", b"45")])
+    assert protocol.take_blob(lambda: next(frames), {"blob": 5}) == b"12345"
+    assert protocol.take_blob(lambda: next(frames), {}) == b""
+    with pytest.raises(protocol.ProtocolError, match="6 bytes; at most 5"):
+        protocol.take_blob(lambda: next(frames), {"blob": 6})

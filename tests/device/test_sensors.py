@@ -96,6 +96,36 @@ def test_this_machine_and_this_process() -> None:
     assert sensors.cpu_time(os.getpid()) - own == pytest.approx(0.3, abs=0.1)
 
 
+@pytest.mark.process
+def test_what_children_used_counts_once_they_were_waited_for() -> None:
+    own = sensors.cpu_time(os.getpid())
+    burn = "import time\nwhile time.process_time() < 0.4: pass"
+    subprocess.run([sys.executable, "-S", "-c", burn], check=True)
+    assert sensors.cpu_time(os.getpid()) - own >= 0.35
+
+
+def hwmon(number: int, **files: object) -> dict[str, str]:
+    return {f"sys/class/hwmon/hwmon{number}/{name}": f"{value}\n" for name, value in files.items()}
+
+
+def test_a_sensor_that_tells_power_is_not_counted_by_its_current_too(tmp_path: Path) -> None:
+    ina219 = hwmon(0, power1_input=2_000_000, curr1_input=400, in1_input=5000)
+    assert sensors.environment(write(tmp_path, ina219))["power_w"] == pytest.approx(2.0)
+
+
+def test_where_the_boards_input_is_measured_its_parts_do_not_count(tmp_path: Path) -> None:
+    rails = {
+        f"{kind}{n}_{what}": value
+        for n, name, amps in ((1, "VDD_IN", 1200), (2, "VDD_CPU_GPU_CV", 500), (3, "VDD_SOC", 300))
+        for kind, what, value in (("curr", "input", amps), ("in", "input", 5000), ("in", "label", name))
+    }
+    shunts = {"curr4_input": 2000, "in4_input": 6, "in5_input": 3, "in6_input": 2}
+    board = hwmon(3, **rails, **shunts) | hwmon(1, power1_input=700_000) | hwmon(4, power1_input=1)
+    assert sensors.environment(write(tmp_path / "jetson", board))["power_w"] == pytest.approx(6.0)
+    del board["sys/class/hwmon/hwmon3/in1_label"]
+    assert sensors.environment(write(tmp_path / "other", board))["power_w"] == pytest.approx(10.700001)
+
+
 # --- the governor
 
 

@@ -408,3 +408,38 @@ def test_a_runner_answers_and_ends_with_its_input(program: Path) -> None:
         assert "Traceback" in caught.value.more["trace"]
         runner._stdin.close()
         assert runner._process.wait(10) == 0
+
+
+def test_a_runner_that_was_killed_for_its_time_is_dead_for_the_next_question(program: Path) -> None:
+    from edgefreeze.device.child import Runner
+    from edgefreeze.device.errors import DeviceError
+
+    with Runner(sys.executable, str(program), 1, greeting_s=20) as runner:
+        os.kill(runner.pid, signal.SIGSTOP)
+        codes = []
+        for _ in range(3):
+            with pytest.raises(DeviceError) as caught:
+                runner.call("load", {}, 0.2)
+            codes.append(caught.value.code)
+        assert codes == ["runner-timeout", "runner-died", "runner-died"]
+
+
+def test_a_runner_that_announces_more_than_fits_has_broken_the_protocol(
+    program: Path, tmp_path: Path
+) -> None:
+    from edgefreeze.device.child import Runner
+    from edgefreeze.device.errors import DeviceError
+
+    boasts = tmp_path / "boasts.py"
+    boasts.write_text(
+        f"import sys, time\nsys.path.insert(0, {str(program)!r})\nfrom edgefreeze.device import protocol\n"
+        "out = sys.stdout.buffer\nout.write(protocol.MAGIC)\n"
+        "for number, size in ((1, 0), (2, protocol.MAX_BLOB + 1)):\n"
+        '    protocol.write_message(out, {"id": number, "ok": True, "result": {}, "blob": size})\n'
+        "time.sleep(60)\n"
+    )
+    python = script(tmp_path / "python", f"exec {sys.executable} {boasts}\n")
+    with Runner(python, str(program), 1, greeting_s=20) as runner:
+        with pytest.raises(DeviceError, match="a blob of 2147483649 bytes") as caught:
+            runner.infer(b"x", 5)
+        assert caught.value.code == "runner-died"

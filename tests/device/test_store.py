@@ -1,5 +1,7 @@
 import errno
+import fcntl
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,90 @@ def test_sessions_that_were_killed_are_cleared_and_living_ones_are_not(tmp_path:
     Store(str(tmp_path)).hold()
     assert not left.exists()
     assert living.commit() == 1
+
+
+def test_a_session_that_ends_meanwhile_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = files.list_folder
+
+    def list_folder(path: str) -> list[str]:
+        return [*real(path), "just-gone"] if Path(path).name == "tmp" else real(path)
+
+    monkeypatch.setattr(files, "list_folder", list_folder)
+    opened = Store(str(tmp_path))
+    opened.hold()
+    with opened.exclusive():
+        opened.sweep(set())
+
+
+def test_a_session_that_is_just_beginning_is_not_taken_for_one_that_was_left(
+    tmp_path: Path, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(str(tmp_path)).hold()
+    real, others = os.mkdir, []
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        real(path, mode)
+        if Path(path).parent.name == "tmp" and not others:
+            others.append(threading.Thread(target=Store(str(tmp_path)).hold))
+            others[0].start()
+            others[0].join(0.5)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    opened = Store(str(tmp_path))
+    digest = put(opened, b"mine", look)
+    others[0].join()
+    opened.commit()
+    assert Path(opened.object_path(digest)).read_bytes() == b"mine"
+
+
+def test_a_store_that_could_not_be_opened_is_opened_by_the_next_try(
+    tmp_path: Path, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Store(str(tmp_path))
+
+    def fails(path: str) -> list[str]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(files, "list_folder", fails)
+        with pytest.raises(DeviceError, match="opening the store"):
+            opened.hold()
+    opened.release()
+    put(opened, b"then", look)
+    assert opened.commit() == 1
+
+
+def test_a_file_that_another_session_has_just_finished_is_left_to_it(
+    opened: Store, look: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(store.RESUMABLE)
+    opened.hold()
+    kept, theirs = tmp_path / "store" / "partial" / look.sha(data), tmp_path / "theirs"
+    real = fcntl.flock
+
+    def flock(fd: int, how: int) -> None:
+        if how == fcntl.LOCK_EX | fcntl.LOCK_NB and not theirs.exists():
+            kept.write_bytes(data)
+            kept.rename(theirs)
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    put(opened, data, look)
+    assert theirs.read_bytes() == data
+    opened.commit()
+    assert Path(opened.object_path(look.sha(data))).read_bytes() == data
+
+
+def test_a_file_that_another_session_is_sending_is_locked(opened: Store, look: Any, tmp_path: Path) -> None:
+    opened.hold()
+    kept = tmp_path / "store" / "partial" / look.sha(b"x" * store.RESUMABLE)
+    with kept.open("wb") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        with pytest.raises(DeviceError) as caught:
+            put(opened, b"x" * store.RESUMABLE, look)
+    assert (caught.value.code, caught.value.found) == ("locked", kept.name)
 
 
 def test_sweep_removes_what_nothing_refers_to(tmp_path: Path, look: Any) -> None:

@@ -148,3 +148,42 @@ def test_published_models_files_are_read() -> None:
     wav = tensors.decode((files[0].parent / "ds_cnn_s.npz").read_bytes())["in|wav_data:0"]
     assert wav.shape == ()
     assert wav.item().startswith(b"RIFF")
+
+
+def header_only(dtype: str, shape: tuple[int, ...], body: bytes = b"") -> bytes:
+    """An .npz with one array of which there is the header and this."""
+    npy, out = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(npy, {"descr": dtype, "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a.npy", npy.getvalue() + body)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("dtype", ["|S0", "<U0"])
+def test_strings_of_no_bytes_count_for_the_limit_too(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tensors.decode(header_only(dtype, (3,)))["a"].tolist() == [b""] * 3
+    monkeypatch.setattr(np, "zeros", None)  # nothing is made of it
+    with pytest.raises(tensors.TensorError, match="in memory"):
+        tensors.decode(header_only(dtype, (10**9,)))
+
+
+def test_the_limit_is_of_all_arrays_together() -> None:
+    data = tensors.encode({name: np.zeros(100, "u1") for name in "ab"})
+    several = io.BytesIO()
+    with zipfile.ZipFile(several, "w") as archive:
+        for name in "abc":
+            npy = zipfile.ZipFile(io.BytesIO(header_only("|S0", (500,)))).read("a.npy")
+            archive.writestr(name + ".npy", npy)
+    assert len(tensors.decode(several.getvalue(), 12_000)) == 3
+    assert len(tensors.decode(data, 2 * 100 + 2 * 128)) == 2
+    with pytest.raises(tensors.TensorError, match="in memory"):
+        tensors.decode(several.getvalue(), 11_999)
+
+
+@pytest.mark.parametrize("points", [(65, 0xD800), (0x7FFFFFFF, 0), (65, 0x7FFFFFFF), (0x110000, 65)])
+@pytest.mark.parametrize("order", "<>")
+def test_text_that_is_no_unicode_is_refused(points: tuple[int, int], order: str) -> None:
+    with pytest.raises(tensors.TensorError, match="Unicode"):
+        tensors.decode(header_only(f"{order}U2", (1,), np.array(points, dtype=f"{order}u4").tobytes()))
+    fine = np.array((65, 0x10FFFF), dtype=f"{order}u4").tobytes()
+    assert tensors.decode(header_only(f"{order}U2", (1,), fine))["a"].tolist() == ["A\U0010ffff".encode()]

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from edgefreeze.device import protocol, sshsig
+from edgefreeze.device.errors import DeviceError
+from edgefreeze.device.trust import Trust
 
 WAYS = ["ssh-keygen", "own"]
 SSH_KEYGEN = shutil.which("ssh-keygen") or ""
@@ -325,6 +327,59 @@ def test_a_bit_that_flips_shuts_nobody_out_and_lets_nobody_in(
     activate(helper, second)
     assert file.read_bytes() == whole
     assert [e["event"] for e in helper.ask("trust")["entries"]] == ["signer-enrolled", "mended"]
+
+
+def known(folder: Path, **sequences: int) -> Trust:
+    trusted = Trust(str(folder))
+    folder.mkdir(exist_ok=True)
+    for app, sequence in sequences.items():
+        trusted.record(app, sequence)
+    return trusted
+
+
+def events(trusted: Trust) -> list[str]:
+    return [entry["event"] for entry in trusted.history()]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"[]", b'{"cam": 70', b'{"cam": -1, "door": 5}'])
+def test_sequences_that_cannot_be_read_are_those_of_the_copy(root: Path, damage: bytes) -> None:
+    trusted = known(root, cam=70, door=5)
+    file = root / "trust" / "sequences.json"
+    file.write_bytes(damage)
+    assert (trusted.highest("cam"), trusted.highest("door")) == (70, 5)
+    with pytest.raises(DeviceError) as caught:
+        trusted.require_newer("cam", 69)
+    assert caught.value.code == "replayed"
+    trusted.decide("require", "me")  # which makes a new copy of all
+    assert json.loads(file.read_bytes()) == {"cam": 70, "door": 5}
+    trusted.record("cam", 71)
+    assert json.loads(file.read_bytes()) == {"cam": 71, "door": 5}
+    assert events(trusted) == ["mended", "policy"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "left"), [(b"\xff", {}), (b'{"cam": "x", "door": 5, "../x": 3}', {"door": 5})]
+)
+def test_sequences_that_are_lost_shut_no_device_and_the_history_says_so(
+    root: Path, damage: bytes, left: dict[str, int]
+) -> None:
+    trusted = known(root, cam=70, door=5)
+    (root / "trust" / "copies.json").unlink()
+    (root / "trust" / "sequences.json").write_bytes(damage)
+    trusted.require_newer("cam", 69)
+    trusted.record("cam", 69)
+    assert json.loads((root / "trust" / "sequences.json").read_bytes()) == {**left, "cam": 69}
+    (entry,) = trusted.history()
+    assert entry["event"] == "sequences-lost"
+    assert entry["detail"] == f"sequences.json could not be read; kept: {', '.join(left) or 'none'}"
+
+
+def test_sequences_that_are_not_there_are_nothing_that_was_lost(root: Path) -> None:
+    trusted = known(root, cam=70)
+    (root / "trust" / "sequences.json").unlink()
+    assert trusted.highest("cam") == 0
+    trusted.record("cam", 3)
+    assert (trusted.highest("cam"), events(trusted)) == (3, [])
 
 
 def test_a_comment_cannot_become_a_line_of_its_own(start: Any, root: Path, alice: Key) -> None:

@@ -137,3 +137,36 @@ def test_the_bodies_of_loops_are_compared_by_what_stands_in_them():
     assert "next" in found.node
     assert "alpha" in found.sentence
     assert causes.in_bodies(a, looped(0.1), left, right) is None
+
+
+def test_complex_numbers_of_another_phase_are_not_the_same():
+    x = np.array([1 + 0j, 2 + 1j], "c8")
+    turned = np.array([1 + 0j, 1 + 2j], "c8")
+    assert measures.sqnr_db([x], [turned]) == pytest.approx(10 * np.log10(6 / 2))
+    found = measures.worst([x], [turned])
+    assert (found.index, found.expected, found.found) == ((1,), "(2+1j)", "(1+2j)")
+    assert measures.sqnr_db([x], [x.copy()]) == measures.LOSSLESS_DB
+    assert measures.worst([x], [x.copy()]) is None
+
+
+TEXT = np.array([b"a", b"b"], dtype=object)
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [(np.ones(2), TEXT), (TEXT, np.ones(2)), (np.ones(2), np.ones(2, "c8")), (np.ones(2, "c8"), np.ones(2))],
+)
+def test_what_cannot_be_compared_has_no_measure(x, y):
+    assert measures.sqnr_db([x], [y]) is None
+    assert measures.worst([x], [y]) is None
+
+
+def test_strings_of_every_kind_are_compared():
+    for other in (
+        np.array(["a", "ü"]),
+        np.array([b"a", "ü".encode()]),
+        np.array([b"a", "ü".encode()], object),
+    ):
+        found = measures.worst([TEXT], [other])
+        assert (found.index, found.expected, found.found) == ((1,), "b", "ü")
+        assert measures.worst([other], [other.copy()]) is None

@@ -80,7 +80,7 @@ def test_the_space_is_of_whole_blocks_with_the_reserve_and_just_enough_is_enough
     needed = 4 * 4096 + 64_000_000
     check_room(bring, replace(FACTS, disk_free_bytes=needed), 64, "cam1")
     with pytest.raises(Failure) as caught:
-        check_room(bring, replace(FACTS, disk_free_bytes=needed - 1), 64, "cam1", resumed=4000)
+        check_room(bring, replace(FACTS, disk_free_bytes=needed - 4097), 64, "cam1", {"a" * 64: 4000})
     failure = caught.value
     assert (failure.code, failure.retry_safe) == ("disk-space", True)
     assert failure.message == "cam1: too little space on the device"
@@ -104,12 +104,15 @@ def test_each_file_takes_an_inode_and_folders_some_more() -> None:
         check_room([], replace(FACTS, disk_free_inodes=1), 0, "cam1")
 
 
-def test_what_is_there_in_part_counts_for_the_space_as_a_whole() -> None:
-    """On the safe side: only what is to be sent is told as less."""
-    ship = plan(RELEASE, (), frozenset({"a" * 64}), {"a" * 64: 60})
+def test_a_resume_that_fits_is_not_refused() -> None:
+    """What an earlier try left has its blocks already; the last of them may be a part of one."""
+    big = replace(RELEASE, contents=(content("a", 10 * 4096), content("b", 1)))
+    ship = plan(big, (), frozenset({"a" * 64, "b" * 64}), {"a" * 64: 6 * 4096 + 1})
+    needed = (10 - 7 + 1) * 4096
+    check_space(ship, replace(FACTS, disk_free_bytes=needed), 0, "cam1")
     with pytest.raises(Failure) as caught:
-        check_space(ship, replace(FACTS, disk_free_bytes=0), 0, "cam1")
-    assert "(40 B to bring" in (caught.value.expected or "")
+        check_space(ship, replace(FACTS, disk_free_bytes=needed - 1), 0, "cam1")
+    assert caught.value.expected == "16.4 kB free (16.4 kB to bring, 0 MB reserve)"
 
 
 def test_the_trees_files_are_brought_from_its_folder_and_the_releases_come_first() -> None:

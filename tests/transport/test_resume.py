@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -86,6 +87,55 @@ def test_what_was_there_is_hashed_before_it_is_believed(
         assert helper.put([Upload(DIGEST, SIZE, lambda: io.BytesIO(CONTENT))], lambda n: None) == SIZE
         helper.request("commit")
         assert missing(helper) == ([], {})
+
+
+def upload(data: bytes, announced: bytes | None = None) -> Upload:
+    """A content, announced as that of other bytes where some are given."""
+    digest = hashlib.sha256(data if announced is None else announced).hexdigest()
+    return Upload(digest, len(data), lambda: io.BytesIO(data))
+
+
+def gone() -> BinaryIO:
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+def test_the_next_request_gets_its_own_answer_after_a_put_that_failed(
+    open_device: Callable[[], Helper],
+) -> None:
+    """Also where hundreds more are under way, and where their answers are failures too."""
+    wrong = [upload(b"b%d" % i, b"a%d" % i) for i in range(3)]
+    good = [upload(b"%d" % i) for i in range(600)]
+    with open_device() as helper:
+        for uploads in ([good[0], *wrong, *good], [*good[:300], *wrong, good[300]]):
+            with pytest.raises(Failure) as caught:
+                helper.put(uploads, lambda count: None)
+            assert caught.value.code == "digest-mismatch"
+            assert caught.value.found == hashlib.sha256(b"b0").hexdigest()  # the first failure is told
+            assert helper.request("ping")["protocol"]
+        assert helper.put(good, lambda count: None) > 0
+
+
+def test_a_file_that_is_gone_here_is_not_the_devices_death(open_device: Callable[[], Helper]) -> None:
+    with open_device() as helper:
+        lost = Upload("0" * 64, 5, gone)
+        with pytest.raises(Failure, match="No such file") as caught:
+            helper.put([upload(b"one"), lost, upload(b"two")], lambda count: None)
+        assert caught.value.code == "internal"
+        assert helper.request("ping")["protocol"]
+
+
+@pytest.mark.parametrize("limit", [0, 300_000])
+def test_after_half_a_file_nothing_more_is_said(open_device: Callable[[], Helper], limit: int) -> None:
+    """The device waits for the rest: whatever came next would be taken for it."""
+    short = Upload("0" * 64, 400_000, lambda: io.BytesIO(bytes(limit)))
+    helper = open_device()
+    with pytest.raises(Failure, match="shorter than it was") as caught:
+        helper.put([upload(b"one"), short], lambda count: None)
+    assert caught.value.code == "internal"
+    with pytest.raises(Failure) as caught:
+        helper.request("ping")
+    assert caught.value.code == "helper-died"
+    helper.close()
 
 
 class Clock:

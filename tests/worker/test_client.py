@@ -58,6 +58,7 @@ def test_without_tensorflow_it_says_what_to_install(instead_of_tensorflow):
     [
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL; the system may have run out of memory"),
         ("import os; os.abort()", "killed by SIGABRT"),
+        ("import os; os.kill(os.getpid(), 40)", "killed by signal 40"),  # real-time: it has no name
         ("import os; os._exit(3)", "exit status 3"),
         ("import os; os._exit(0)", "exit status 0"),
     ],

@@ -6,13 +6,13 @@ in:     a folder with REQUEST, GRAPH and CALLS.   out: CONVERTED or ERROR in it,
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 
+from edgefreeze.device.child import signal_name
 from edgefreeze.device.tensors import decode_golden, encode_golden
 from edgefreeze.types import Tensor
 from edgefreeze.worker import client
@@ -75,7 +75,7 @@ def convert(
 
 def _ended(status: int) -> str:
     if status < 0:
-        return signal.Signals(-status).name
+        return signal_name(-status)
     return f"exit status {status}"
 
 

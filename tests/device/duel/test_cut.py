@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,8 @@ import msgspec
 import pytest
 
 from edgefreeze.benchmark.store import recovered
-from edgefreeze.device import journal, protocol
+from edgefreeze.device import files, journal, protocol
+from edgefreeze.device.errors import DeviceError
 from tests.device.duel.conftest import ABOUT, beat, in_process, planned, race, sensors
 
 pytestmark = pytest.mark.alone
@@ -190,6 +192,33 @@ def test_two_at_once_would_measure_each_other(start: Any, release: Any, root: Pa
     assert helper.ask("bench_left")["runs"] == [], "what is under way is not left over"
     held.close()
     race(helper, one, planned("a", rounds=2), run="34" * 8)
+
+
+@pytest.mark.parametrize("failing", ["fdatasync", "listdir", "fsync"])
+def test_a_journal_that_cannot_begin_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    (tmp_path / "bench").mkdir()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = set(Path("/proc/self/fd").iterdir())
+    with monkeypatch.context() as broken:
+        broken.setattr(os, failing, full)
+        with pytest.raises(DeviceError) as caught:
+            journal.Journal(str(tmp_path), "12" * 8, {})
+        assert caught.value.code == "disk-space"
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert journal.left(str(tmp_path)) == []
+    journal.Journal(str(tmp_path), "12" * 8, {}).close()
+
+
+def test_a_run_that_is_forgotten_meanwhile_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "list_folder", lambda path: ["gone.jsonl"])
+    journal.Journal(str(tmp_path), "12" * 8, {}).close()
 
 
 def test_runs_that_nobody_fetches_do_not_pile_up(tmp_path: Path) -> None:
