@@ -48,8 +48,19 @@ COMMANDS = {
 """Every command with its short help: the list must not cost an import."""
 
 
+class NobodyReadsError(Exception):
+    """Whoever read the output went away. Not a BrokenPipeError, of which click makes exit status 1."""
+
+
 class Lazy(click.Group):
     """A group whose commands stand in files of this folder, under their names."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises NobodyReadsError."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise NobodyReadsError from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of a deployment, not of the alphabet."""
@@ -185,9 +196,9 @@ def run(arguments: list[str]) -> int:
         _flush()
     except BaseException as error:
         if isinstance(error, SystemExit):
-            if not isinstance(error.__context__, BrokenPipeError):
-                raise
-            error = error.__context__  # click ends with 1 where nobody reads any more
+            raise
+        if isinstance(error, NobodyReadsError):
+            error = BrokenPipeError()
         host = _host(rest)
         status = output.fail(
             error,

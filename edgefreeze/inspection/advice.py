@@ -34,7 +34,6 @@ class Facts:
     input_dtypes: tuple[str, ...]
     tables: int
     control_flow: tuple[str, ...]
-    changes: tuple[str, ...]
     parameters: int | None
     flops: int | None
     free_batch: bool
@@ -57,12 +56,7 @@ def advise(target: str, formats: Sequence[str], fits: Mapping[str, Fit], facts: 
         return Advice(target=target, format=None, reasons=tuple(_refusals(formats, fits)))
     reasons: list[str] = []
     best = works[0]
-    if facts.changes and best == "saved_model":
-        reasons.append(
-            f"it keeps state ({facts.changes[0]}), which no frozen graph has: the SavedModel "
-            "keeps its variables"
-        )
-    elif best in ("tflite", "onnx"):
+    if best in ("tflite", "onnx"):
         reasons += _light(best, facts, works)
     elif best == "frozen_pb":
         reasons.append("all its operations run in TensorFlow; " + _FROZEN_GAIN)

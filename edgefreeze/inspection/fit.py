@@ -58,8 +58,6 @@ def fit(kind: str, ops: Iterable[str], format_name: str, *, size: int | None = N
             reason="its operations are known only when it is traced: edgefreeze freeze MODEL -o model.pb",
         )
     changing = tuple(op for op in used if changes_state(op))
-    if format_name == "saved_model":
-        return Fit(format=format_name, works="yes", operations=(), reason="TensorFlow itself runs it")
     if changing:
         return Fit(
             format=format_name,
@@ -67,14 +65,14 @@ def fit(kind: str, ops: Iterable[str], format_name: str, *, size: int | None = N
             operations=changing,
             reason=f"{changing[0]} changes a variable whenever the model is called; --hoist-state may help",
         )
-    if size is not None and size >= 2**31 and format_name != "tflite":
+    if size is not None and size >= 2**31 and format_name not in ("tflite", "saved_model"):
         return Fit(
             format=format_name,
             works="no",
             operations=(),
             reason="the weights are 2 GiB or more, which no protobuf file holds",
         )
-    if format_name == "frozen_pb":
+    if format_name in _TF_FORMATS:
         return Fit(format=format_name, works="yes", operations=(), reason="TensorFlow itself runs it")
     known = operations.table().tflite_from if format_name == "tflite" else operations.table().onnx_from
     lacking = tuple(op for op in used if op not in known)

@@ -291,7 +291,6 @@ def _with_targets(found: Inspection, ops: list[str], targets: Sequence[Target]) 
         input_dtypes=tuple(t.dtype for t in found.inputs),
         tables=len(found.tables),
         control_flow=tuple(found.control_flow),
-        changes=found.state,
         parameters=found.parameters,
         flops=found.cost.flops if found.cost and not found.cost.uncounted else None,
         free_batch=any(t.shape is not None and t.shape[:1] == (None,) for t in found.inputs),

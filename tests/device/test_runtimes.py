@@ -446,3 +446,17 @@ def test_libraries_that_a_tree_brings_are_loaded_first_in_whichever_order_works(
             capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": root},
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (status, out), done.stderr
+
+
+def test_no_runtime_leaves_anything_in_the_user_s_home(
+    start: Any, release: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    helper = start()
+    release.stage(helper)
+    tested = helper.ask("selftest", release.named)
+    assert tested["passed"], tested
+    assert [a["format"] for a in tested["artifacts"]] == FORMATS
+    assert list(home.rglob("*")) == []

@@ -82,7 +82,8 @@ def test_a_called_function_is_inlined_and_a_loop_is_not():
         ("frozen_graph", ["DecodeWav", "Conv2D"], "onnx", "no", ("DecodeWav",)),
         ("frozen_graph", ["DecodeWav", "Conv2D"], "frozen_pb", "yes", ()),
         ("saved_model", ["AssignVariableOp", "Add"], "frozen_pb", "no", ("AssignVariableOp",)),
-        ("saved_model", ["AssignVariableOp", "Add"], "saved_model", "yes", ()),
+        ("saved_model", ["AssignVariableOp", "Add"], "saved_model", "no", ("AssignVariableOp",)),
+        ("saved_model", ["DecodeWav", "Add"], "saved_model", "yes", ()),
         ("tflite", ["CONV_2D", "custom FlexErf"], "tflite", "no", ("custom FlexErf",)),
         ("tflite", ["CONV_2D"], "onnx", "no", ()),
         ("keras", [], "tflite", "unknown", ()),
@@ -101,16 +102,15 @@ def test_fit_of_layers():
     assert fit_of_layers(["MyOwn"], "frozen_pb").works == "yes"
 
 
-def test_a_model_with_state_is_advised_to_stay_a_saved_model():
+def test_a_model_with_state_is_refused_in_every_format_as_a_build_refuses_it():
     formats = ("tflite", "frozen_pb", "saved_model")
     fits = {name: fit("saved_model", ["Assign"], name) for name in formats}
     facts = advice.Facts(
-        kind="saved_model", signatures=1, input_dtypes=("float32",), tables=0, control_flow=(),
-        changes=("Assign",), parameters=1, flops=1, free_batch=False,
+        kind="saved_model", signatures=1, input_dtypes=("float32",), tables=0, control_flow=(), parameters=1, flops=1, free_batch=False,
     )  # fmt: skip
     found = advice.advise("board", formats, fits, facts)
-    assert found.format == "saved_model"
-    assert "keeps its variables" in found.reasons[0]
+    assert found.format is None
+    assert all("--hoist-state" in reason for reason in found.reasons)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_state_is_what_the_next_call_sees(op, changes):
 def test_tensorrt_has_a_name_and_a_reason_where_it_is_first():
     formats = ("tensorrt", "saved_model")
     facts = advice.Facts(
-        kind="saved_model", signatures=1, input_dtypes=("float32",), tables=0, control_flow=(), changes=(),
+        kind="saved_model", signatures=1, input_dtypes=("float32",), tables=0, control_flow=(),
         parameters=1, flops=1, free_batch=False,
     )  # fmt: skip
     for ops, first, reason in (
