@@ -92,7 +92,7 @@ def _resolved(
         listing = f" in {inventory.FILE}" if entry else ""
         raise Failure(
             "device-mismatch",
-            f"device '{device.name}' is a {own}{listing}, not a {found.name}",
+            f"the target of device '{device.name}' is {own}{listing}, not {found.name}",
             expected=own,
             found=found.name,
             next=f"the same command with --target {own}",

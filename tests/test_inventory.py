@@ -126,8 +126,8 @@ def test_a_target_and_a_device_may_be_given_as_objects(config: inventory.Config)
     with pytest.raises(Failure) as caught:
         project.where(config, targets.load("pi5"), device)
     assert (caught.value.code, caught.value.expected, caught.value.found) == ("device-mismatch", "pi4", "pi5")
-    assert caught.value.message == "device 'cam2' is a pi4, not a pi5"
-    with pytest.raises(Failure, match=r"device 'cam1' is a pi4 in edgefreeze.toml, not a pi5"):
+    assert caught.value.message == "the target of device 'cam2' is pi4, not pi5"
+    with pytest.raises(Failure, match=r"the target of device 'cam1' is pi4 in edgefreeze.toml, not pi5"):
         project.where(config, "pi5", "cam1")
 
 

@@ -109,5 +109,7 @@ def _print(found: tuple[Finding, ...], device: str) -> None:
         if finding.fix:
             console.print(f"{' ' * (9 + width)}  [dim]do:[/] {escape(finding.fix)}")
     counts = {level: sum(f.level == level for f in found) for level in marks}
-    said = f"{counts['fine']} fine, {counts['warning']} warnings, {counts['failure']} failures"
+    said = ", ".join(
+        f"{count} {level}{'' if count == 1 or level == 'fine' else 's'}" for level, count in counts.items()
+    )
     console.print(f"[bold]{escape(device)}[/]: {said}")

@@ -73,8 +73,8 @@ _SOURCE = (
     click.option(
         "--optimize",
         type=click.Choice(["none", "safe", "max"]),
-        help="Fold constants and tidy; max: fold batch norms and strip debug nodes as well. Default: the "
-        "target's, else none.",
+        help="Fold constants and tidy; max: fold batch norms and strip debug nodes as well. Default: that of "
+        "the target, where the command has one; else none.",
     ),
     click.option(
         "--custom-objects",

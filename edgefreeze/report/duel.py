@@ -110,6 +110,9 @@ def print_gates(console: Console, judged: Sequence[Judgement]) -> None:
 
 def print_kept(console: Console, kept: Sequence[Kept]) -> None:
     """Stored results, a line each."""
+    if not kept:
+        console.print("no results are kept yet. Next: edgefreeze bench, or edgefreeze deploy")
+        return
     table = new_table("run", "app", "release", "device", "started", "artifacts", "")
     for entry in kept:
         marks = [*(["emulated"] if entry.emulated else []), *([] if entry.complete else ["cut short"])]

@@ -47,8 +47,13 @@ def show(console: Console, found: Preparation) -> None:
     tables.show(console, table)
     if not found.dry_run:
         host = "" if found.device == "local" else f" --host {found.device}"
-        told = "\n[bold]Next[/]\n  edgefreeze deploy MODEL --target {}{}"
-        console.print(marked(told, found.target, host))
+        told = "\n[bold]Next[/]\n  edgefreeze deploy MODEL --target {}{}{}"
+        console.print(marked(told, found.target, host, _formats(found)))
+
+
+def _formats(found: Preparation) -> str:
+    """--no-tf where that was left out: the deployment would bring it all the same."""
+    return "" if any(r.runtime == "tensorflow" for r in found.runtimes) else " --no-tf"
 
 
 def _packages(runtime: Prepared) -> str:
