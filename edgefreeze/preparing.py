@@ -83,9 +83,13 @@ def prepare(
     ask: Ask,
     *,
     dry_run: bool = False,
+    rate: int | None = None,
 ) -> Preparation:
-    """Prepare a device. Raises Failure device-mismatch, runtime-unavailable, runtime-fetch, disk-space, and
-    runtime-failed where a runtime is there and does not infer."""
+    """Prepare a device. rate: bytes a second at most.
+
+    Raises Failure device-mismatch, runtime-unavailable, runtime-fetch, disk-space, and runtime-failed where a
+    runtime is there and does not infer.
+    """
     started = time.monotonic()
     progress.step("connect", f"connecting to {device.name}")
     with connect(device, ask, session.FIRST) as helper:
@@ -101,7 +105,7 @@ def prepare(
             found.append(
                 replace(done, bytes_sent=sum(c.bytes for c in provision.lacking(helper, plan)))
                 if dry_run
-                else _prepare(helper, facts, plan, done, target, progress)
+                else _prepare(helper, facts, plan, done, target, progress, rate)
             )
     return Preparation(
         device=device.name,
@@ -131,9 +135,15 @@ def _described(plan: RuntimePlan, formats: tuple[Format, ...]) -> Prepared:
 
 
 def _prepare(
-    helper: Helper, facts: DeviceFacts, plan: RuntimePlan, done: Prepared, target: Target, progress: Progress
+    helper: Helper,
+    facts: DeviceFacts,
+    plan: RuntimePlan,
+    done: Prepared,
+    target: Target,
+    progress: Progress,
+    rate: int | None,
 ) -> Prepared:
-    sent = provision.bring(helper, plan, facts, target, progress)
+    sent = provision.bring(helper, plan, facts, target, progress, rate)
     proved = proof.prove(helper, facts, plan, progress)
     if not proved.ok:
         raise Failure(

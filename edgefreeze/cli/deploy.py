@@ -11,11 +11,11 @@ from edgefreeze.cli import output
 from edgefreeze.cli.bench_options import effort_options, gate_options
 from edgefreeze.cli.model_options import conversion_options, format_option, wish_options
 from edgefreeze.cli.options import (
-    Rate,
     app_option,
     ask,
     device_options,
     output_options,
+    rate_option,
     sign_option,
     wheels_option,
 )
@@ -57,7 +57,7 @@ Examples:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the measurement's report: one page.",
 )
-@click.option("--limit-rate", "rate", type=Rate(), help="Send at most so much a second: 200k, 1.5M (bytes).")
+@rate_option
 @wheels_option
 @sign_option
 @click.option("-n", "--dry-run", is_flag=True, help="Build, prove and plan; send and switch nothing.")

@@ -35,6 +35,11 @@ class Rate(click.ParamType[int]):
         return number
 
 
+rate_option = click.option(
+    "--limit-rate", "rate", type=Rate(), help="Send at most so much a second: 200k, 1.5M (bytes)."
+)
+
+
 def output_options(function: F) -> F:
     """--json, --quiet, --debug."""
     function = click.option("--debug", is_flag=True, help="Show tracebacks and the far side's logs.")(

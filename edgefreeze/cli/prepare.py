@@ -8,7 +8,7 @@ import click
 
 from edgefreeze.cli import output
 from edgefreeze.cli.model_options import format_option
-from edgefreeze.cli.options import ask, device_options, output_options, wheels_option
+from edgefreeze.cli.options import ask, device_options, output_options, rate_option, wheels_option
 from edgefreeze.project import Where, sources
 
 
@@ -27,6 +27,7 @@ Examples:
 @click.option("--no-tf", is_flag=True, help="Leave out the formats that need TensorFlow on the board.")
 @wheels_option
 @click.option("--upgrade", is_flag=True, help="Look for newer packages than edgefreeze.lock names.")
+@rate_option
 @click.option("-n", "--dry-run", is_flag=True, help="Put them together here and plan; send nothing.")
 @output_options
 def command(
@@ -36,6 +37,7 @@ def command(
     wheels: Path | None,
     upgrade: bool,
     dry_run: bool,
+    rate: int | None,
     as_json: bool,
     quiet: bool,
     debug: bool,
@@ -54,7 +56,7 @@ def command(
     packages = sources(where.config, wheels, upgrade=upgrade)
     with show(as_json=as_json, quiet=quiet) as progress:
         found = preparing.prepare(
-            where.target, where.device, wanted, packages, progress, ask, dry_run=dry_run
+            where.target, where.device, wanted, packages, progress, ask, dry_run=dry_run, rate=rate
         )
     if as_json:
         output.document("prepare", prepared.fields(found))

@@ -66,8 +66,16 @@ def plan(
     return RuntimePlan(choice=choice, tree=runtimes.fetch(choice, facts, sources))
 
 
-def bring(helper: Helper, plan: RuntimePlan, facts: DeviceFacts, target: Target, progress: Progress) -> int:
+def bring(
+    helper: Helper,
+    plan: RuntimePlan,
+    facts: DeviceFacts,
+    target: Target,
+    progress: Progress,
+    rate: int | None = None,
+) -> int:
     """Have a runtime's tree on the device; the payload bytes sent for it. Nothing is sent that is there.
+    rate: at most so many bytes a second.
 
     Raises Failure disk-space before anything is.
     """
@@ -76,7 +84,7 @@ def bring(helper: Helper, plan: RuntimePlan, facts: DeviceFacts, target: Target,
         return 0
     missing = _missing(helper, contents)
     check_room(missing, facts, target.limits.keep_free_mb, helper.where)
-    sent = _put(helper, missing, plan.choice.requirement[0], progress, passing=False)
+    sent = _put(helper, missing, plan.choice.requirement[0], progress, passing=False, rate=rate)
     helper.request("commit")
     progress.step("runtime", f"putting {tree.runtime} together on the device")
     helper.request("tree", {"id": tree.id, "files": tree.listing()})
@@ -113,7 +121,15 @@ def send(helper: Helper, contents: Sequence[Content], what: str, progress: Progr
     return _put(helper, _missing(helper, contents), what, progress, passing=passing)
 
 
-def _put(helper: Helper, missing: Sequence[Content], what: str, progress: Progress, *, passing: bool) -> int:
+def _put(
+    helper: Helper,
+    missing: Sequence[Content],
+    what: str,
+    progress: Progress,
+    *,
+    passing: bool,
+    rate: int | None = None,
+) -> int:
     total = sum(c.bytes for c in missing)
     progress.step("send", f"sending {what}: {size(total)}", total)
     return helper.put(
@@ -122,4 +138,5 @@ def _put(helper: Helper, missing: Sequence[Content], what: str, progress: Progre
             for c in missing
         ),
         progress.advance,
+        rate,
     )
