@@ -290,4 +290,5 @@ def fields(outcome: Measurement) -> dict[str, Any]:
         **found,
         "runs": outcome.runs,
         "gates": msgspec.to_builtins(outcome.gates),
+        "batches": [],
     }

@@ -130,9 +130,10 @@ DOCUMENTS: Mapping[str, type] = {
 BESIDE: Mapping[str, Mapping[str, type]] = {
     "prepare": {"bytes_sent": int, "bytes_needed": int},
     "inspect": {"written": list[str]},
-    "bench": {"result_schema": int, "runs": str, "gates": list[Judgement]},
+    "bench": {"result_schema": int, "runs": str, "gates": list[Judgement], "batches": list[dict[str, Any]]},
 }
-"""Fields that a document has beside those of its type. `result_schema` is the `schema` of bench's result."""
+"""Fields that a document has beside those of its type. `result_schema` is the `schema` of bench's result;
+`batches` has the fields of each measurement of a sweep (--batch 1,8), of which the document is the first."""
 
 
 def target() -> dict[str, Any]:
