@@ -150,7 +150,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _prune(root: Path) -> None:
-    """Delete what was not used for longest, until the rest fits; and what a killed run left."""
+    """Delete what was not used for longest, until the rest fits."""
     entries = sorted((p for p in root.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime, reverse=True)
     total = 0
     for entry in entries:

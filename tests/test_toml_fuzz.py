@@ -229,7 +229,7 @@ def _listed(text: str, config: inventory.Config, where: str) -> None:
 
 @fuzz
 @given(st.sampled_from(sorted(SHIPPED)).flatmap(lambda name: near(SHIPPED[name])))
-def test_a_target(text: str) -> None:
+def test_whatever_stands_in_a_target_is_read_or_refused(text: str) -> None:
     read_target(text)
 
 

@@ -177,7 +177,7 @@ def sweep_options(function: Command) -> Command:
 
 
 def wish_options(function: Command) -> Command:
-    """What is to be built, beside its formats; the command gets `wish`, a build.Wish without formats."""
+    """What is to be built, beside its formats; the command gets `wish`, a building.Wish without formats."""
 
     @functools.wraps(function)
     def call(

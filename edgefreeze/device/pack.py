@@ -38,7 +38,7 @@ Pieces = Iterator[bytes]
 
 
 class Meta(NamedTuple):
-    """All of a pack that is no content. `parcel` parts are bytes as they were signed."""
+    """All of a pack that is no content. Manifest and envelope are the bytes as they were signed."""
 
     manifest: bytes
     envelope: bytes

@@ -14,8 +14,8 @@ from edgefreeze.inspection.schema import TENSORFLOW_DTYPES
 from edgefreeze.types import Tensor
 from edgefreeze.worker import meta_graphs
 from edgefreeze.worker.messages import parse
+from edgefreeze.worker.signatures import DEFAULT
 
-_DEFAULT = "serving_default"
 _INTERNAL = ("__saved_model_init_op", "__saved_model_train_op")
 
 
@@ -64,7 +64,7 @@ def read(path: Path, tags: tuple[str, ...] | None) -> Described:
         tags=tuple(tuple(sorted(m.meta_info_def.tags)) for m in (meta, *others)),
         signatures=tuple(
             _signature(name, meta.signature_def[name])
-            for name in sorted(meta.signature_def, key=lambda n: (n != _DEFAULT, n))
+            for name in sorted(meta.signature_def, key=lambda n: (n != DEFAULT, n))
             if name not in _INTERNAL
         ),
         tensorflow_version=meta.meta_info_def.tensorflow_version,

@@ -30,7 +30,7 @@ class Found:
 
 
 def browse(seconds: float = 2.0, group: tuple[str, int] = GROUP) -> tuple[Found, ...]:
-    """Ask, and listen for so long. None where the network takes no such question."""
+    """Ask, and listen for so long. Nothing where the network takes no such question."""
     found: dict[tuple[str, int], Found] = {}
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)

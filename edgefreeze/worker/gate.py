@@ -26,6 +26,10 @@ _WRITING_OPS = re.compile(
     r"LookupTable(Insert|Remove)(V2)?"
 )
 _OWN_VARIABLES = re.compile(r"VarHandleOp|Variable(V2)?")
+_SELECTING_OPS = ("If", "StatelessIf", "Case", "StatelessCase")
+"""What takes a selector before the arguments of its branches."""
+_PASSING_OPS = ("Identity", "Switch", "Enter")
+"""What hands a resource on, into a branch or a loop of TensorFlow 1 too."""
 _SHOWN = 5
 
 
@@ -82,11 +86,6 @@ def writes(graph: Any, labels: dict[str, str]) -> list[Write]:
 
     walk(graph.node, dict(labels))
     return list(found)
-
-
-_SELECTING_OPS = ("If", "StatelessIf", "Case", "StatelessCase")
-_PASSING_OPS = ("Identity", "Switch", "Enter")
-"""What hands a resource on, into a branch or a loop of TensorFlow 1 too."""
 
 
 def refuse_writes(graph: Any, labels: dict[str, str]) -> None:

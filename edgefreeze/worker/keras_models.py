@@ -23,9 +23,9 @@ from edgefreeze.worker import custom_objects, hdf5, wire
 from edgefreeze.worker.cutting import listed
 from edgefreeze.worker.graphs import unused
 from edgefreeze.worker.reasons import reason
+from edgefreeze.worker.signatures import DEFAULT
 from edgefreeze.worker.sources import Options, Source, narrowed, tensors_of, trace, with_batch
 
-SIGNATURE = "serving_default"
 MEMBERS = {"config.json", "model.weights.h5"}
 _ZIP = b"PK\x03\x04"
 _OF_A_MODEL = ("keras_version", "model_config", "model_weights")
@@ -58,7 +58,8 @@ def _zip_version(path: Path) -> str | None:
             metadata = json.loads(archive.read("metadata.json"))
             return str(metadata.get("keras_version", ""))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError, RuntimeError):
-        return "" if path.suffix == ".keras" or b"config.json" in path.open("rb").read(4096) else None
+        with path.open("rb") as file:
+            return "" if path.suffix == ".keras" or b"config.json" in file.read(4096) else None
     except Exception:  # zlib.error and EOFError of a damaged member
         return ""
 
@@ -267,7 +268,7 @@ def source_of(model: Any, options: Options, name: str) -> Source:
         values = [_variable(v) for v in model.variables]
         module.variables_of_model = [v for v in values if id(v.handle) in captured]
         module.others_of_model = [v for v in _tables(model) if id(v.resource_handle) in captured]
-        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: function})
+        tf.saved_model.save(module, str(folder), signatures={DEFAULT: function})
         # Its random identifier would give the same model another digest each time; nothing reads it.
         (folder / "fingerprint.pb").unlink(missing_ok=True)
 
@@ -275,7 +276,7 @@ def source_of(model: Any, options: Options, name: str) -> Source:
         function=function,
         inputs=named_inputs,
         outputs=outputs,
-        signature=SIGNATURE,
+        signature=DEFAULT,
         save=save,
         save_method="saved from the Keras model's inference function",
         labels={

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edgefreeze.errors import Failure
 from edgefreeze.text import size
 from edgefreeze.worker.messages import parse
+from edgefreeze.worker.signatures import DEFAULT
 
 if TYPE_CHECKING:
     from edgefreeze.worker.sources import Options
@@ -68,7 +69,7 @@ def _bound_bytes(objects: Any, signature: str | None) -> int | None:
     if signatures is None:
         return None
     keys = [c.local_name for c in signatures.children]
-    wanted = signature or ("serving_default" if "serving_default" in keys else keys[0] if keys else "")
+    wanted = signature or (DEFAULT if DEFAULT in keys else keys[0] if keys else "")
     function = child(signatures, wanted)
     if function is None:
         return None

@@ -9,9 +9,8 @@ from typing import Any
 from edgefreeze.errors import Failure, nearest
 from edgefreeze.types import Tensor
 from edgefreeze.worker.graphs import unused
+from edgefreeze.worker.signatures import DEFAULT
 from edgefreeze.worker.sources import Options, Source, shape_of, tensors_of, trace, with_batch
-
-DEFAULT = "serving_default"
 
 
 def source(

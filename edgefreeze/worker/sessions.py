@@ -20,6 +20,7 @@ from edgefreeze.worker.cutting import PLACEHOLDERS, End, cut, keep, listed
 from edgefreeze.worker.graphs import producer
 from edgefreeze.worker.modernise import modernise
 from edgefreeze.worker.reasons import reason
+from edgefreeze.worker.signatures import DEFAULT
 from edgefreeze.worker.sources import Source, shape_of, with_batch
 
 if TYPE_CHECKING:
@@ -111,9 +112,7 @@ def live(session: Any, graph: Any, inputs: Sequence[End], outputs: Sequence[End]
 
     Raises Failure: as `load`.
     """
-    model = Model(
-        path=Path("the session"), graph=graph, inputs=inputs, outputs=outputs, signature="serving_default"
-    )
+    model = Model(path=Path("the session"), graph=graph, inputs=inputs, outputs=outputs, signature=DEFAULT)
     tensors = {end.tensor: _get(session.graph, end.tensor, model.path) for end in (*inputs, *outputs)}
     shapes = {
         end.tensor: (tensors[end.tensor].dtype.as_datatype_enum, tensors[end.tensor].shape.as_proto())

@@ -221,7 +221,7 @@ def test_csv_has_every_sample() -> None:
         assert mine == contestant.samples
 
 
-def test_pyperf_json() -> None:
+def test_pyperf_gets_a_suite_of_its_own_form_with_every_sample() -> None:
     """The suite of pyperf's documentation: benchmarks with a name, runs with values in seconds."""
     result = made(saved_model=10.0, tflite=4.0)
     suite = json.loads(exporting.as_pyperf(result))
@@ -233,7 +233,7 @@ def test_pyperf_json() -> None:
     assert suite["metadata"]["unit"] == "second"
 
 
-def test_prometheus_text() -> None:
+def test_prometheus_gets_the_quantiles_that_the_samples_can_state() -> None:
     text = exporting.as_prometheus(made(saved_model=10.0, tflite=4.0))
     assert "# TYPE edgefreeze_latency_seconds gauge" in text
     line = next(li for li in text.splitlines() if 'artifact="tflite"' in li and 'quantile="0.5"' in li)

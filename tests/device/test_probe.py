@@ -62,7 +62,7 @@ def test_cpuinfo(text: str, model: str | None, count: int) -> None:
     assert (found["cpu_model"], found["cpu_count"]) == (model, count)
 
 
-def test_meminfo() -> None:
+def test_memory_is_told_in_bytes() -> None:
     text = (
         "MemTotal:  3884376 kB\nMemFree: 100 kB\nMemAvailable:  3000000 kB\n"
         "SwapTotal: 200 kB\nSwapFree: 50 kB\n"
@@ -81,7 +81,7 @@ def test_meminfo() -> None:
     }
 
 
-def test_status_sizes() -> None:
+def test_a_process_has_its_size_and_its_peak_in_bytes() -> None:
     assert readings.parse_status_sizes("VmHWM:\t  200 kB\nVmRSS:\t  100 kB\n") == {
         "rss_bytes": 102400,
         "peak_bytes": 204800,
@@ -89,7 +89,7 @@ def test_status_sizes() -> None:
     assert readings.parse_status_sizes("VmRSS: 1 kB\n")["peak_bytes"] == 1024
 
 
-def test_os_release() -> None:
+def test_the_system_has_its_pretty_name() -> None:
     assert readings.parse_os_release('PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME=x\n') == (
         "Debian GNU/Linux 12 (bookworm)"
     )

@@ -33,7 +33,7 @@ def changed(array):
         (KERNEL, KERNEL[:2], "weights", "has the shape"),
     ],
 )
-def test_weights(x, y, kind, text):
+def test_weights_that_were_changed_are_named_by_what_was_done_to_them(x, y, kind, text):
     found = causes.weights(x, y)
     assert (found and found[0]) == kind
     assert found is None or text in found[1]
@@ -54,7 +54,7 @@ def test_outputs_in_proportion_by_channel_have_another_batch_norm():
     assert causes.numeric(2 * x, x)[0] == "scale"
 
 
-def test_saturation():
+def test_what_is_clipped_is_saturated_and_the_same_is_not():
     reference = RANDOM.normal(size=1000)
     assert scales.saturated(reference, np.clip(reference, -1, 1)) > 0.2
     assert scales.saturated(reference, reference) == 0
@@ -73,12 +73,12 @@ def test_the_worst_element_and_the_ratio_of_signal_to_noise():
     assert measures.sqnr_db([x], [y]) is None
 
 
-def test_names_of_fused_tensors():
+def test_a_fused_tensor_has_the_names_of_all_that_is_in_it():
     assert pairing.aliases("m/Relu;m/BiasAdd:0") == ["m/Relu", "m/BiasAdd"]
     assert pairing.aliases("Func/Call/input/_12:0") == []
 
 
-def test_layouts():
+def test_a_layout_is_found_by_its_axes():
     x = RANDOM.normal(size=(2, 3, 4, 5))
     ((axes, turned),) = pairing.layouts(x.shape, np.transpose(x, (0, 3, 1, 2)))
     assert axes == (0, 2, 3, 1)

@@ -89,13 +89,13 @@ def test_a_called_function_is_inlined_and_a_loop_is_not():
         ("keras", [], "tflite", "unknown", ()),
     ],
 )
-def test_fit(kind, ops, name, works, stands_in_the_way):
+def test_a_format_is_refused_by_the_operations_in_its_way(kind, ops, name, works, stands_in_the_way):
     found = fit(kind, ops, name)
     assert (found.works, found.operations) == (works, stands_in_the_way)
     assert not found.operations or found.operations[0] in found.reason
 
 
-def test_fit_of_layers():
+def test_a_keras_file_is_judged_by_its_layers():
     assert fit_of_layers(["Dense", "ReLU"], "tflite").works == "yes"
     assert fit_of_layers(["TextVectorization"], "onnx").works == "no"
     assert fit_of_layers(["MyOwn"], "onnx").works == "unknown"

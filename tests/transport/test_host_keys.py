@@ -47,7 +47,7 @@ def test_lines_are_counted_and_markers_read() -> None:
     assert found(text) == [(2, False), (4, True)]
 
 
-def test_verdicts() -> None:
+def test_a_host_key_is_known_changed_unknown_or_revoked() -> None:
     known = entries(f"cam1 ssh-ed25519 {B64}\n", FILE, "cam1")
     assert judge(known, "ssh-ed25519", KEY)[0] == "known"
     assert judge(known, "ssh-ed25519", OTHER)[0] == "changed"

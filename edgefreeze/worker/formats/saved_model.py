@@ -17,10 +17,10 @@ from edgefreeze.text import size
 from edgefreeze.types import Shape, Tensor
 from edgefreeze.worker.formats import Made, Unfit, Written
 from edgefreeze.worker.freeze import Frozen
+from edgefreeze.worker.signatures import DEFAULT
 
 RUNTIME = "tf_saved_model"
 _LIMIT = 2**31 - 1
-_DEFAULT = "serving_default"
 _SCHEMA = 1
 """saved_model_schema_version: the only one that there is."""
 
@@ -38,7 +38,7 @@ def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> 
         method, signature = source.save_method, source.signature
         inputs, outputs = source.inputs, source.outputs
     else:
-        signature = source.signature or _DEFAULT
+        signature = source.signature or DEFAULT
         _save(made.frozen, folder, signature)
         method = f"{made.frozen.method}; saved as a SavedModel"
         inputs, outputs = made.frozen.inputs, made.frozen.outputs

@@ -13,9 +13,9 @@ from typing import Any
 from edgefreeze.formats import FORMATS
 from edgefreeze.worker import sidecar, tensor_lists
 from edgefreeze.worker.formats import Made, Unfit, Written
+from edgefreeze.worker.signatures import DEFAULT
 
 RUNTIME = "tflite"
-_SIGNATURE = "serving_default"
 
 
 def path(precision: str) -> str:
@@ -57,7 +57,7 @@ def write(made: Made, precision: str, out: Path, options: Mapping[str, Any]) -> 
     try:
         content = flatbuffer.describe(
             content,
-            made.source.signature or _SIGNATURE,
+            made.source.signature or DEFAULT,
             [t.name for t in frozen.inputs],
             [t.name for t in frozen.outputs],
             {sidecar.KEY: sidecar.encode(made, precision)},

@@ -14,10 +14,10 @@ from edgefreeze.text import clean
 from edgefreeze.worker import cutting, meta_graphs, sessions, wire
 from edgefreeze.worker.messages import parse
 from edgefreeze.worker.reasons import reason
+from edgefreeze.worker.signatures import DEFAULT
 from edgefreeze.worker.sources import Options, Source
 
 KIND = "a TensorFlow 1 checkpoint (NAME.meta with NAME.index and NAME.data-…)"
-SIGNATURE = "serving_default"
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5}|\?{5})-of-(?P<count>\d{5})")
 _PART = re.compile(r"(?P<stem>.+)\.(meta|index|data-\d{5}-of-\d{5})")
 _STATE = re.compile(r'^\s*model_checkpoint_path:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
@@ -81,7 +81,7 @@ def load(path: Path, options: Options) -> Source:
             graph=graph,
             inputs=inputs,
             outputs=outputs,
-            signature=SIGNATURE,
+            signature=DEFAULT,
             restore=saver.restore_op_name or None,
             own=meta_graphs.local_initialisers(meta),
             feeds={cutting.whole(saver.filename_tensor_name): files.values}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from edgefreeze.worker import cutting, sessions, wire
 from edgefreeze.worker.messages import parse
+from edgefreeze.worker.signatures import DEFAULT
 from edgefreeze.worker.sources import Options, Source
 
 KIND = "a frozen graph (a GraphDef in a .pb or .pbtxt file)"
-SIGNATURE = "serving_default"
 
 
 def sniff(path: Path) -> bool:
@@ -37,6 +37,6 @@ def load(path: Path, options: Options) -> Source:
         if options.inputs
         else cutting.placeholders(graph, outputs),
         outputs=outputs,
-        signature=SIGNATURE,
+        signature=DEFAULT,
     )
     return sessions.load(model, options.batch, "saved from the frozen graph")

@@ -118,13 +118,13 @@ def test_a_keras_model(answers):
     assert answers["keras"][3] < 1e-5
 
 
-def test_functions(answers):
+def test_a_function_is_frozen_where_it_says_its_inputs(answers):
     expected = ["frozen", ["a", "b"], ["both_0", "both_1_b", "sum"]]
     assert answers["function"] == answers["concrete"] == expected
     assert answers["no specs"][:2] == ["Failure", "The function does not say what its inputs are."]
 
 
-def test_modules(answers):
+def test_a_module_is_frozen_by_its_only_function_or_the_one_named(answers):
     assert answers["module"] == ["frozen", ["x"], ["output_0"]]
     assert answers["stateful"][1].startswith("The model changes the variable 'w' whenever it is called")
     assert not answers["written"]

@@ -12,7 +12,7 @@ TOLERANCE = 1e-5
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_frozen(answers, name):
+def test_each_model_is_frozen_with_its_names_and_numbers(answers, name):
     replies, differences = answers
     case, reply = FROZEN[name], replies[name]
     assert "error" not in reply, reply
@@ -33,7 +33,7 @@ def test_frozen(answers, name):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(answers, name):
+def test_each_model_that_cannot_be_is_refused_by_name(answers, name):
     case, reply = REFUSED[name], answers[0][name]
     assert "error" in reply, reply
     error = reply["error"]
