@@ -288,7 +288,7 @@ def test_it_is_a_contestant_of_the_duel(start: Any, release: Any, fake: Fake) ->
     assert len(ours.samples) >= 20
     assert len(other.samples) >= 20
     assert min(ours.samples) > 20_000  # the stand-in adds 20 microseconds of transfers
-    assert result.parity["tensorrt:fp16"]["ok"]
+    assert result.parity["tensorrt:fp16"].ok
     assert (ours.memory["peak_bytes"] or 0) > 10 << 20
     assert fake.builds() == 1
     timed = [call for call in fake.calls() if "--exportTimes" in call]

@@ -36,7 +36,7 @@ def test_a_fair_duel_has_its_samples_and_tells_them_apart(start: Any, release: A
     assert 1.1 < comparison.ratio < 1.7
     assert [e.when for e in result.environment] == ["before", *["during"] * 40, "after"]
     assert result.environment[-1].at_ns > 10**8
-    assert result.parity["a"]["ok"]
+    assert result.parity["a"].ok
 
 
 def statistics_of(result: DuelResult, baseline: str, candidate: str) -> Any:
