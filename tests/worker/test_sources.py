@@ -117,3 +117,11 @@ def test_asking_for_kinds_and_formats_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_release_is_told_from_a_model(tmp_path):
+    for name in ("manifest.json", "envelope.json", "model.tflite"):
+        (tmp_path / name).write_text("{}")
+    failure = refused(tmp_path)
+    assert (failure.code, failure.found) == ("model-unknown", "a release")
+    assert failure.next.startswith(f"edgefreeze release pack {tmp_path} FILE")

@@ -13,6 +13,7 @@ This module itself imports no TensorFlow, so that a host can ask what a path hol
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,14 @@ def _find(path: Path) -> str:
         if module(name).sniff(path):
             return name
     kinds = "; ".join(module(name).KIND for name in names())
+    if content is not None and {"manifest.json", "envelope.json"} <= set(content):
+        raise Failure(
+            "model-unknown",
+            f"{path} is a release that was built, and what is asked for is the model that it was built of.",
+            expected=kinds,
+            found="a release",
+            next=f"edgefreeze release pack {shlex.quote(str(path))} FILE, which a device installs",
+        )
     raise Failure(
         "model-unknown",
         f"{path} is no kind of model that edgefreeze knows.",
