@@ -250,7 +250,8 @@ def test_a_profile_by_operation_where_the_runtime_tells(start: Any, release: Any
         assert all(set(o) == {"name", "type", "ns"} and o["ns"] >= 0 for o in found)
         assert sum(o["ns"] for o in found) > 0 or form == "tflite", "LiteRT cuts microseconds off"
         kinds[form] = {o["type"] for o in found}
-    assert {"MatMul", "Tanh"} <= kinds["frozen_pb"]
+    # On some CPUs TensorFlow makes one operation of product, sum and tanh.
+    assert any("MatMul" in kind for kind in kinds["frozen_pb"]), kinds["frozen_pb"]
     assert kinds["onnx"] & {"Tanh", "FusedGemm"}, "ONNX Runtime fuses the two"
     assert any(kind.startswith("Fully Connected") for kind in kinds["tflite"]), "XNNPACK's own operators"
     assert any("TanH" in kind for kind in kinds["tflite"])

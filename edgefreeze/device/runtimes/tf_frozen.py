@@ -79,7 +79,9 @@ class Model:
             for device in told.step_stats.dev_stats if number else ():
                 for node in device.node_stats:
                     name = node.node_name.partition(":")[0]
-                    key = (name, kinds.get(name, node.timeline_label.partition("(")[0].rpartition("= ")[2]))
+                    # "Tanh = _FusedMatMul(…)": what ran there, which may be more than the graph's node.
+                    ran = node.timeline_label.partition("(")[0].rpartition("= ")[2]
+                    key = (name, ran or kinds.get(name, ""))
                     spent[key] = spent.get(key, 0) + 1000 * node.all_end_rel_micros
         return mean_operations(spent, calls)
 
