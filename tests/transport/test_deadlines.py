@@ -104,6 +104,16 @@ def prepare(world: World, folder: Path) -> None:
     )
 
 
+def equipped(world: World, folder: Path) -> Site:
+    """A device that has the quick helper: while one is sent up, the server answers as often as it happens to,
+    and what comes down until the greeting would be another number of bytes each time."""
+    variant = Variant(signed=False, helper_there=True)
+    shutil.copytree(world.base(variant), folder / "device", symlinks=True, copy_function=linking_copy())
+    data, digest = world.programs["quick"]
+    (folder / "device" / "helper" / f"{digest}.pyz").write_bytes(data)
+    return Site(world, variant, folder / "device")
+
+
 _world: World
 """For the processes that are forked: it holds a server, which cannot be sent to them."""
 
@@ -115,9 +125,7 @@ def run(given: tuple[int | None, str, Path]) -> dict[str, Any]:
     prepare(world, folder)
     os.chdir(folder)
     os.environ.update(XDG_STATE_HOME=str(folder / "state"), HOME=str(folder))
-    variant = Variant(signed=False, helper_there=True)
-    shutil.copytree(world.base(variant), folder / "device", symlinks=True, copy_function=linking_copy())
-    site = Site(world, variant, folder / "device")
+    site = equipped(world, folder)
     assert world.server is not None
     out, err = io.StringIO(), io.StringIO()
     with site.stack, impatient(site):
@@ -153,9 +161,7 @@ def run(given: tuple[int | None, str, Path]) -> dict[str, Any]:
 def greeted(world: World, folder: Path) -> int:
     """How many bytes come until the helper has greeted, from a device in a folder with a name of this length."""
     folder.mkdir()
-    variant = Variant(signed=False, helper_there=True)
-    shutil.copytree(world.base(variant), folder / "device", symlinks=True, copy_function=linking_copy())
-    site = Site(world, variant, folder / "device")
+    site = equipped(world, folder)
     site.program = "quick"
     assert world.server is not None
     probe = Proxy(world.server.port)
