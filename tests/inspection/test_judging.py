@@ -140,15 +140,22 @@ def test_tensorrt_has_a_name_and_a_reason_where_it_is_first():
         assert any(reason in sentence for sentence in found.reasons)
 
 
-def test_a_transposed_convolution_costs_each_input_times_its_kernel():
-    g = empty()
-    add(g, "small", "Placeholder", shape=(1, 4, 4, 3))
-    add(g, "size", "Const", shape=(4,), dtype=INT32, values=(1, 8, 8, 5))
-    add(g, "kernel", "Const", shape=(3, 3, 5, 3))
-    add(g, "up", "Conv2DBackpropInput", "size", "kernel", "small", strides=(1, 2, 2, 1), padding="SAME")
-    (row,) = [r for r in cost(graph_def.read(g, ["up"])).by_operation if r.op == "Conv2DBackpropInput"]
-    if not row.uncounted:  # its output's shape may be open
-        assert row.flops == 2 * (4 * 4 * 3) * (3 * 3 * 5)
+@pytest.mark.parametrize(
+    ("op", "inputs", "kernel"),
+    [
+        ("Conv2DBackpropInput", ("size", "kernel", "small"), (3, 3, 5, 3)),
+        ("TRANSPOSE_CONV", ("size", "kernel", "small"), (5, 3, 3, 3)),
+        ("ConvTranspose", ("small", "kernel"), (3, 5, 3, 3)),
+    ],
+)
+def test_a_transposed_convolution_costs_each_input_times_its_kernel(op, inputs, kernel):
+    values = {
+        "small": Value("float32", (1, 4, 4, 3)), "kernel": Value("float32", kernel),
+        "size": Value("int32", (4,)), "y": Value("float32", (1, 8, 8, 5)),
+    }  # fmt: skip
+    graph = Graph([Node("up", op, inputs, ("y",))], values, ("small",), ("y",))
+    found = cost(graph)
+    assert (found.flops, found.uncounted) == (2 * (4 * 4 * 3) * (3 * 3 * 5), 0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 
 from edgefreeze.errors import Failure
@@ -125,3 +126,12 @@ def test_a_release_is_told_from_a_model(tmp_path):
     failure = refused(tmp_path)
     assert (failure.code, failure.found) == ("model-unknown", "a release")
     assert failure.next.startswith(f"edgefreeze release pack {tmp_path} FILE")
+
+
+def test_a_model_that_another_runtime_runs_needs_no_tensorflow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    source = sources.Source(
+        function=None, inputs=(), outputs=(), signature=None, save=lambda _: None, save_method="",
+        runner=lambda inputs: {"y": inputs["x"] + 1},
+    )  # fmt: skip
+    assert source.run({"x": np.ones(2)})["y"].tolist() == [2, 2]
